@@ -1,0 +1,61 @@
+"""What can go wrong, and who must act.
+
+SamebaseError
+├── Rejected inputs: the caller is wrong, nothing happened
+│   └── Misuse              a call out of order, or with values that make no sense
+├── Stop: a person must look; the replica halts, unready, and says why
+│   ├── Unreadable          a log entry is not what the wire format says (names its offset)
+│   ├── Diverged            this database is not the one that wrote the log's entries, or its rows
+│   │                       are not what the log and the pending transactions make of them
+│   └── LogLost             the log is another one, or no longer reaches back to our offset
+├── Pause: waits for a migration, then goes on by itself
+│   └── SchemaBehind        an entry names a table or a column that this replica does not have (yet),
+│                           or other unique indexes than it has
+└── Restart: throw the core away, read the state again, go on
+    ├── Fenced              another process moved the stored offset
+    └── Unavailable         database or log do not answer for now
+"""
+
+
+class SamebaseError(Exception):
+    """The root of all errors that samebase raises on purpose."""
+
+
+class Misuse(SamebaseError):
+    """A call that the documented order or types do not allow."""
+
+
+class Stop(SamebaseError):
+    """Nothing but a person can help: the replica halts and says why."""
+
+
+class Unreadable(Stop):
+    """A log entry cannot be decoded."""
+
+
+class Diverged(Stop):
+    """The database and the log contradict each other."""
+
+
+class LogLost(Stop):
+    """The log was replaced or cut off behind our offset."""
+
+
+class Pause(SamebaseError):
+    """Wait: the cause goes away without anything being lost or skipped."""
+
+
+class SchemaBehind(Pause):
+    """An entry needs a schema that this replica does not have."""
+
+
+class Restart(SamebaseError):
+    """Throw the core away, load the stored state and begin again."""
+
+
+class Fenced(Restart):
+    """The stored offset is not the one this core started from: another process works on the database."""
+
+
+class Unavailable(Restart):
+    """The database or the log does not answer for now."""

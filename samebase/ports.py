@@ -1,0 +1,150 @@
+"""The four protocols that the core's surroundings fulfil. Each has a fake in `samebase/memory`, and one
+contract suite in `tests/contract` that fake and real both pass.
+
+Who calls them: one thread, the runner's. Errors: `Unavailable` for what may come right by itself, `Stop` for what
+needs a person; nothing else on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from samebase.core.types import Commit, Concerned, Record, Rejection, Row, Rows, Schema, State, Write
+
+
+class LogRecord(NamedTuple):
+    """A record as it stands in the log; `offset` is its own place."""
+
+    offset: int
+    value: bytes
+
+
+class ChangeSource(Protocol):
+    """The local change log: what this database's users committed, never what the sync process applied."""
+
+    def read(self, after: int, limit: int) -> Sequence[Commit]:
+        """At most `limit` committed transactions with seq > `after`, in commit order; empty at the end.
+
+        The same transaction has the same seq and content at every read, also after a crash and in another process.
+        A commit without any row change on a replicated table is reported if it carries a request id.
+        Raises Diverged if commits after `after` have been forgotten.
+        """
+        ...
+
+    def end(self) -> int:
+        """Seq of the last committed transaction, 0 if there never was one. Every commit on rows that the caller
+        holds locked lies at or before it."""
+        ...
+
+    def forget(self, upto: int) -> None:
+        """Commits with seq <= `upto` will not be asked for again and may be discarded."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Log(Protocol):
+    """One total order of records for all replicas. Offsets begin at 0 and have no gaps that matter: a reader gets the
+    next record that exists."""
+
+    @property
+    def identity(self) -> str:
+        """Differs for a log that was deleted and made again."""
+        ...
+
+    def append(self, record: Record) -> Future[int]:
+        """Append after everything appended before by this process. The future yields the record's offset once
+        the log has it durably, or raises Unavailable; then it may or may not be in the log."""
+        ...
+
+    def read(self, offset: int, limit: int) -> Sequence[LogRecord]:
+        """At most `limit` records from `offset` on, in order; empty at the end, without waiting.
+        Raises LogLost if `offset` lies before `begin()` or beyond `end()`, or if the identity changed."""
+        ...
+
+    def begin(self) -> int:
+        """Offset of the first record that is still there (`end()` if there is none)."""
+        ...
+
+    def end(self) -> int:
+        """Offset that the next record will get."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class StoreTransaction(Protocol):
+    """An open transaction of the store, with the rows that it read locked against the application's writes."""
+
+    def read(self, concerned: Concerned) -> Rows:
+        """Lock and read rows by key and by unique value. May be called again for more; what is locked stays locked."""
+        ...
+
+    def write(self, write: Write) -> None:
+        """Carry the Write out within this transaction, in the order that Write documents, unseen by the change log."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotHead:
+    """What goes with the rows of a snapshot."""
+
+    state: State
+    rejected: Sequence[Rejection]
+
+
+class Store(Protocol):
+    """The replica's database."""
+
+    def schema(self) -> Schema:
+        """The replicated tables as they are now. Raises Stop if one cannot be replicated, naming it and the reason."""
+        ...
+
+    def load(self) -> State:
+        """The state beside the data. A database that has none gets one: a new origin at offset 0."""
+        ...
+
+    def begin(self, was_offset: int) -> AbstractContextManager[StoreTransaction]:
+        """Open a transaction; leaving the block commits it, an exception rolls all of it back.
+        Raises Fenced if the stored offset is not `was_offset` (it stays so until the transaction ends),
+        Unavailable if the database is busy or away."""
+        ...
+
+    def bind(self, identity: str) -> str:
+        """Note the identity of the log at the first call; always return the noted one."""
+        ...
+
+    def rejected(self, after_offset: int, limit: int) -> Sequence[Rejection]:
+        """Recorded rejections of entries at or after that offset, oldest first."""
+        ...
+
+    def count_rejected(self) -> int:
+        """How many rejections are recorded (without the `gone` ones)."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[tuple[SnapshotHead, Iterator[tuple[str, Row]]]]:
+        """A consistent view of state, rejections and every row (as this database shows them), of one moment."""
+        ...
+
+    def restore(self, head: SnapshotHead, rows: Iterator[tuple[str, Row]]) -> None:
+        """Fill an empty database with a snapshot, in one transaction unseen by the change log, keeping this
+        database's own origin. Raises Misuse if a replicated table has rows."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time, so that tests can own it."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment, never going back."""
+        ...
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, UTC."""
+        ...

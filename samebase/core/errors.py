@@ -30,7 +30,15 @@ class Stop(SamebaseError):
 
 
 class Unreadable(Stop):
-    """A log entry cannot be decoded."""
+    """A log entry cannot be decoded. `offset` is its place."""
+
+    def __init__(self, offset: int, why: str) -> None:
+        super().__init__(f"log entry {offset} cannot be read: {why}")
+        self.offset = offset
+
+
+class TooLarge(Stop):
+    """A committed row does not fit into one log record, so this replica can never publish it."""
 
 
 class Diverged(Stop):
@@ -46,7 +54,11 @@ class Pause(SamebaseError):
 
 
 class SchemaBehind(Pause):
-    """An entry needs a schema that this replica does not have."""
+    """An entry needs a schema that this replica does not have. `offset` is its place."""
+
+    def __init__(self, offset: int, why: str) -> None:
+        super().__init__(f"log entry {offset} waits for a migration: {why}")
+        self.offset = offset
 
 
 class Restart(SamebaseError):

@@ -258,7 +258,9 @@ class Write:
     4. append `rejected`;
     5. set `applied`, `held` and `offset`, and move `settled`: local commits up to it need not be read again.
 
-    All of it or nothing.
+    All of it or nothing. For the caller, not for the database: `verdicts` says what became of each entry that
+    counted; `gap`, if not None, is the offset of an own entry that came too early because one before it was lost:
+    everything pending must be published again.
     """
 
     was_offset: int
@@ -271,6 +273,8 @@ class Write:
     applied: Mapping[str, int] = field(default_factory=dict)
     held: Mapping[str, int | None] = field(default_factory=dict)
     settled: int = 0
+    verdicts: tuple[Verdict, ...] = ()
+    gap: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

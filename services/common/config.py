@@ -1,0 +1,70 @@
+"""Settings from the environment: prefix TODO_, everything checked at the start, unknown keys refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NoReturn, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "TODO_"
+
+
+class ConfigError(Exception):
+    """The environment cannot be used; the message is one line that names the key."""
+
+
+class Settings(BaseSettings):
+    """What every service has.
+
+    Attributes:
+        name: this process in logs and in /status, for example rule-1.
+        public_keys_file: JWKS with the Ed25519 keys that access tokens are signed with.
+        log_format: None means console on a terminal, JSON elsewhere.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
+    public_keys_file: Path
+    log_format: Literal["json", "console"] | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class ReplicaSettings(Settings):
+    """What a service with a replicated database has besides. Times are milliseconds."""
+
+    database_url: SecretStr
+    sync_url: str = Field(pattern=r"^https?://")
+    ack_timeout_ms: int = Field(500, ge=1, le=60_000)
+    ordered_timeout_ms: int = Field(5_000, ge=1, le=60_000)
+    token_timeout_ms: int = Field(1_000, ge=1, le=60_000)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S]) -> S:
+    """Read the settings from the environment. Raises ConfigError with one line that names what is wrong."""
+    known = {PREFIX + field.upper() for field in settings.model_fields}
+    if unknown := sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known):
+        raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    try:
+        return settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
+        raise ConfigError(wrong) from error
+
+
+def exit_on_config_error(main: Callable[[], None]) -> NoReturn:
+    """Run a command line's main; a ConfigError becomes one line on stderr and exit code 2."""
+    try:
+        main()
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    sys.exit(0)

@@ -3,8 +3,8 @@
 First in the log wins. The check is on the rows that the transaction wrote: each must still be as the writer saw it,
 and each unique value that it takes must be free. Unique values are certified as a whole: first every value of the
 `before` rows is freed, then every value of the `after` rows is taken, so that one transaction may move a value from
-one row to another. (The scheme is the first-updater-wins test of optimistic concurrency control, Kung and Robinson 1981,
-evaluated by every replica at the same log position.)
+one row to another. (The scheme is backward validation as in Kung and Robinson, "On Optimistic Methods for Concurrency
+Control", 1981, on the write set alone, evaluated by every replica at the same log position.)
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ when it was written, so that one `fold` serves every policy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
 
 from samebase.core.errors import Misuse
 from samebase.core.types import Change, Policy, Row, RowChange, RowId, Scalar, Schema, Table, UniqueId
@@ -45,8 +47,16 @@ def fold(change: Change, row: Row | None, defaults: Mapping[str, Scalar]) -> Row
             result[column] = value
     for column, low, high in deltas:
         if after[column] != before[column]:
-            result[column] = min(max(row[column] + (after[column] - before[column]), low), high)  # type: ignore[operator]
+            result[column] = min(
+                max(_number(row[column]) + (_number(after[column]) - _number(before[column])), low), high
+            )
     return result
+
+
+def _number(value: Scalar) -> Any:
+    if isinstance(value, int | Decimal):
+        return value
+    raise Misuse(f"a delta column holds {value!r}, which is not a number that can be added exactly")
 
 
 def unique_ids(table: str, policy: Policy, row: Row | None) -> tuple[UniqueId, ...]:

@@ -3,7 +3,8 @@
 A record's value:
 
     {"source": {"name": origin, "seq": 7, "prev": 5, "ts_ms": ...},
-     "transaction": {"certified": false, "certify_all": false, "request": ..., "traceparent": ..., "start": 0, "total": 1},
+     "transaction": {"certified": false, "certify_all": false, "request": ..., "traceparent": ...,
+                     "start": 0, "total": 1},
      "tables": {"item": {"policy": "merge", "key": ["id"], "unique": [], "delta": {"call_no": [-9, 9]}}},
      "changes": [{"op": "u", "table": "item", "before": {...}, "after": {...}}]}
 

@@ -1,0 +1,138 @@
+"""The store of a MemoryDatabase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+
+from samebase.core.errors import Diverged, Fenced, Misuse, Unavailable
+from samebase.core.types import Concerned, Put, Rejection, Row, Rows, Schema, State, Write
+from samebase.memory.database import KeyTaken, MemoryDatabase, add, holder, key_of
+from samebase.ports import SnapshotHead
+
+
+class MemoryStore:
+    """Store whose locks keep the application off the rows that were read, and off no others."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+        self._open = False
+
+    def schema(self) -> Schema:
+        return self._database.schema
+
+    def load(self) -> State:
+        return self._database.state
+
+    @contextmanager
+    def begin(self, was_offset: int) -> Iterator[MemoryStoreTransaction]:
+        if self._open:
+            raise Misuse("a transaction of this store is open already")
+        if self._database.locked:
+            raise Unavailable("another store's transaction has rows locked")
+        if self._database.state.offset != was_offset:
+            raise Fenced(f"the stored offset is {self._database.state.offset}, not {was_offset}")
+        transaction = MemoryStoreTransaction(self._database)
+        self._open = True
+        try:
+            yield transaction
+            if self._database.state.offset != was_offset:
+                raise Fenced(f"the stored offset is {self._database.state.offset}, not {was_offset}")
+            for write in transaction.writes:
+                _carry_out(self._database, write)
+        finally:
+            self._open = False
+            self._database.locked -= transaction.locks
+
+    def bind(self, identity: str) -> str:
+        if self._database.log_identity is None:
+            self._database.log_identity = identity
+        return self._database.log_identity
+
+    def rejected(self, after_offset: int, limit: int) -> Sequence[Rejection]:
+        return [rejection for rejection in self._database.rejected if rejection.offset >= after_offset][:limit]
+
+    def count_rejected(self) -> int:
+        return sum(rejection.reason != "gone" for rejection in self._database.rejected)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[tuple[SnapshotHead, Iterator[tuple[str, Row]]]]:
+        head = SnapshotHead(self._database.state, tuple(self._database.rejected))
+        # A commit replaces the dictionaries of rows, so these keep showing this moment.
+        tables = sorted(self._database.rows.items())
+        yield head, chain.from_iterable(((table, row) for row in rows.values()) for table, rows in tables)
+
+    def restore(self, head: SnapshotHead, rows: Iterator[tuple[str, Row]]) -> None:
+        for table, present in self._database.rows.items():
+            if present:
+                raise Misuse(f"a snapshot needs an empty database, table {table} has rows")
+        puts = [Put((table, key_of(self._database.schema[table].policy, row)), None, row) for table, row in rows]
+        state = head.state
+        _carry_out(
+            self._database,
+            Write(
+                self._database.state.offset,
+                state.offset,
+                puts=tuple(puts),
+                base_puts=tuple(state.base.items()),
+                # What was lost is kept at the origin only.
+                rejected=tuple(replace(rejection, changes=()) for rejection in head.rejected),
+                applied=state.applied,
+                held=state.held,
+            ),
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryStoreTransaction:
+    """The open transaction of a store. What it writes is carried out when its block ends."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+        self.writes: list[Write] = []
+        self.locks: set[object] = set()
+
+    def read(self, concerned: Concerned) -> Rows:
+        self.locks |= {*concerned.rows, *concerned.uniques}
+        self._database.locked |= {*concerned.rows, *concerned.uniques}
+        tables = self._database.rows
+        return Rows(
+            rows={(table, key): tables[table].get(key) for table, key in concerned.rows},
+            holders={unique: holder(tables[unique[0]], unique[1], unique[2]) for unique in concerned.uniques},
+        )
+
+    def write(self, write: Write) -> None:
+        self.writes.append(write)
+
+
+def _carry_out(database: MemoryDatabase, write: Write) -> None:
+    """All of the Write or nothing. Raises Diverged if a row is not as the Write supposes."""
+    tables = {table: dict(rows) for table, rows in database.rows.items()}
+    for table, key in write.deletes:
+        if tables[table].pop(key, None) is None:
+            raise Diverged(f"{table} {key!r} is not there")
+    for (table, key), before, after in write.puts:
+        columns = database.schema[table].columns
+        row = columns if before is None else tables[table].pop(key, None)
+        if row is None:
+            raise Diverged(f"{table} {key!r} is not there")
+        try:
+            add(tables[table], table, database.schema[table].policy, {**row, **after})
+        except KeyTaken as error:
+            raise Diverged(str(error)) from error
+    state = database.state
+    base = {id_: row for id_, row in {**state.base, **dict(write.base_puts)}.items() if id_ not in write.base_deletes}
+    database.rows = tables
+    database.rejected = sorted([*database.rejected, *write.rejected], key=lambda rejection: rejection.offset)
+    database.state = replace(
+        state,
+        offset=write.offset,
+        applied={**state.applied, **write.applied},
+        held={origin: held for origin, held in {**state.held, **write.held}.items() if held is not None},
+        base=base,
+        settled=max(state.settled, write.settled),
+    )

@@ -3,7 +3,7 @@
 Usable by a service without a database (the gateway), none of these imports SQLAlchemy:
 
     config        `Settings` (prefix TODO_), `load(SettingsClass)`: unknown keys and bad values are a `ConfigError`
-    errors        `Problem(slug, detail, ...)`: every error a caller can see; `install(app, render)` makes responses of them
+    errors        `Problem(slug, detail, ...)`: every error a caller can see; `install(app, render)` answers with them
     web           `make_app(...)`: a Flask/OpenAPI application that reads strictly and answers errors as problems;
                   `Body`, `Query`, `Headers`: bases of the pydantic models that describe requests; `read_json()`
     logs          `configure(...)`, `get_logger()`: structured lines with the trace id, without secrets

@@ -32,7 +32,7 @@ class Caller:
 
 
 class Verifier:
-    """Verifies access tokens with the keys of a JWKS file; the file is read again when a token names a key not in it."""
+    """Verifies access tokens with the keys of a JWKS file; the file is read again when a token names another key."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

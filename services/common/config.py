@@ -50,14 +50,19 @@ S = TypeVar("S", bound=Settings)
 
 def load(settings: type[S]) -> S:
     """Read the settings from the environment. Raises ConfigError with one line that names what is wrong."""
-    known = {PREFIX + field.upper() for field in settings.model_fields}
-    if unknown := sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known):
-        raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    refuse_unknown(settings)
     try:
         return settings()
     except ValidationError as error:
         wrong = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
         raise ConfigError(wrong) from error
+
+
+def refuse_unknown(settings: type[Settings]) -> None:
+    """Raises ConfigError if the environment has a TODO_ key that is no setting of this class."""
+    known = {PREFIX + field.upper() for field in settings.model_fields}
+    if unknown := sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known):
+        raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
 
 def exit_on_config_error(main: Callable[[], None]) -> NoReturn:

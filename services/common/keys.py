@@ -1,4 +1,4 @@
-"""Ed25519 key files: the private one signs access tokens (user service), the public ones verify them (every service)."""
+"""Ed25519 key files: the private key signs access tokens (user service), the public ones verify them (everywhere)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Structured log lines: JSON, or coloured on a terminal; each with the trace id; none with a secret.
 
 Two nets against secrets: values of keys that sound like one are replaced, and what looks like a token or a password
-hash is replaced wherever it stands, tracebacks included. Request and response bodies are never handed to a logger at all.
+hash is replaced wherever it stands, tracebacks included. Bodies are never handed to a logger at all.
 """
 
 from __future__ import annotations

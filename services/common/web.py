@@ -7,7 +7,7 @@ Request models derive from `Body`, `Query` and `Headers`; views take them as arg
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import flask
@@ -163,6 +163,14 @@ class UuidConverter(BaseConverter):
 
 
 UUID_PATTERN = f"^{UuidConverter.regex}$"
+
+
+def reply(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    response = flask.jsonify(document)
+    response.status_code = status
+    response.headers.update(headers or {})
+    return response
 
 
 class ProblemDocument(BaseModel):

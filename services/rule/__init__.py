@@ -1,0 +1,1 @@
+"""To-do items: each caller's own, on whichever replica."""

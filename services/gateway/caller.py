@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.common.errors import Problem
 from services.common.logs import get_logger
 from services.gateway.exchange import Answer, Broken, Call, Failed, NotSent, TimedOut
 from services.gateway.metrics import RETRIES, UNANSWERED, UPSTREAM_SECONDS
@@ -34,16 +35,33 @@ class Unanswered(Exception):
     """No answer from the service. `service` is its name."""
 
     def __init__(self, service: str) -> None:
-        super().__init__(service)
+        super().__init__(f"{type(self).__name__}: {service}")
         self.service = service
+
+    def problem(self) -> Problem:
+        """What the client is told."""
+        raise NotImplementedError
 
 
 class Away(Unanswered):
     """No replica of the service answers; nothing was changed."""
 
+    def problem(self) -> Problem:
+        return Problem(
+            "unavailable",
+            f"No replica of the service '{self.service}' answers for now; nothing was changed. Try again.",
+        )
+
 
 class Unconfirmed(Unanswered):
     """The call was sent and no answer came back: whether it was carried out is unknown."""
+
+    def problem(self) -> Problem:
+        return Problem(
+            "unconfirmed",
+            f"The connection to the service '{self.service}' broke before it answered: the change may have been made, "
+            "or not. Look before you send it again, or send such calls with an Idempotency-Key.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

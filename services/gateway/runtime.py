@@ -103,9 +103,9 @@ class Runtime:
         while not stopping.wait(self.settings.poll_ms / 1000):
             try:
                 self.poll()
-            except Exception as error:
+            except Exception:
                 if not stopping.is_set():
-                    log.error("poll failed", exc_info=error)
+                    log.exception("poll failed")
 
     def _new_breaker(self, url: str) -> Breaker:
         return Breaker(url, self.settings.breaker_failures, self.settings.breaker_reset_ms / 1000)

@@ -56,9 +56,9 @@ class Log(Protocol):
         """Differs for a log that was deleted and made again."""
         ...
 
-    def append(self, record: Record) -> Future[int]:
-        """Append after everything appended before by this process. The future yields the record's offset once
-        the log has it durably, or raises Unavailable; then it may or may not be in the log."""
+    def append_all(self, records: Sequence[Record]) -> list[Future[int]]:
+        """Append in this order, after everything appended before by this process. Each future yields its record's
+        offset once the log has it durably, or raises Unavailable; then it may or may not be in the log."""
         ...
 
     def read(self, offset: int, limit: int) -> Sequence[LogRecord]:

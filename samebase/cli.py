@@ -1,0 +1,102 @@
+"""The command line: `samebase run`, `samebase status`.
+
+Exit codes: 0 well, 1 failed, 2 wrong usage or settings.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import Annotated, Any, NoReturn
+
+import requests
+import typer
+import waitress
+from rich.console import Console
+from rich.table import Table
+
+from samebase import http, logs
+from samebase.config import ConfigError, load_settings, load_tables
+from samebase.progress import Progress
+from samebase.runner import Pace, Runner
+from samebase.wiring import SystemClock, connector
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+HTTP_THREADS = 64
+"""Each waiting request holds one."""
+
+
+@app.callback()
+def samebase() -> None:
+    """Keeps the databases of a service's replicas the same, over one ordered log."""
+
+
+@app.command()
+def run() -> None:
+    """Run the sync process of one replica until SIGTERM. Settings: environment variables SAMEBASE_*."""
+    try:
+        settings = load_settings()
+        tables = load_tables(settings.tables)
+        connect = connector(settings, tables)
+    except ConfigError as error:
+        _fail(str(error), 2)
+    logs.configure(settings.name, settings.log_format, settings.log_level)
+    clock = SystemClock()
+    progress = Progress(clock)
+    host, port = settings.address
+    try:
+        server = waitress.create_server(
+            http.create_app(settings.name, progress),
+            host=host,
+            port=port,
+            threads=HTTP_THREADS,
+            clear_untrusted_proxy_headers=True,
+        )
+    except OSError as error:
+        _fail(f"SAMEBASE_LISTEN: {settings.listen} cannot be listened on: {error.strerror}", 1)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=server.run, name="http", daemon=True).start()
+    pace = Pace(settings.poll_ms / 1000, settings.batch, settings.republish_after_s)
+    well = Runner(connect, clock, progress, pace).run(stop)
+    server.close()
+    sys.exit(0 if well else 1)
+
+
+@app.command()
+def status(
+    urls: Annotated[list[str], typer.Argument(help="sync processes, for example http://127.0.0.1:8251")],
+) -> None:
+    """Show where replicas stand. Exit code 1 if one does not answer or is not ready."""
+    table = Table("replica", "state", "offset", "log end", "lag s", "pending", "rejected", "reason")
+    well = True
+    for url in urls:
+        told = _ask(url)
+        well = well and told.get("state") == "ready"
+        columns = ("name", "state", "offset", "log_end", "lag_seconds", "pending", "rejected", "reason")
+        table.add_row(*(str("" if told.get(column) is None else told[column]) for column in columns))
+    Console().print(table)
+    sys.exit(0 if well else 1)
+
+
+def _ask(url: str) -> dict[str, Any]:
+    try:
+        response = requests.get(f"{url.rstrip('/')}/status", timeout=5)
+        response.raise_for_status()
+        told: dict[str, Any] = response.json()
+    except (requests.RequestException, ValueError) as error:
+        return {"name": url, "state": "unreachable", "reason": type(error).__name__}
+    return told
+
+
+def _fail(why: str, code: int) -> NoReturn:
+    sys.stderr.write(f"samebase: {why}\n")
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point of the `samebase` command."""
+    app()

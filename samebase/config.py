@@ -1,0 +1,112 @@
+"""Settings of the sync process: environment variables with the prefix SAMEBASE_, and the tables file.
+
+Everything is checked before anything is opened; unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "SAMEBASE_"
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+
+
+class ConfigError(Exception):
+    """The settings cannot be used. The message is one line that names the key."""
+
+
+class TablePolicy(BaseModel):
+    """One table of the tables file: how concurrent writes to its rows are settled.
+
+    Attributes:
+        delta: counter columns of a merge table: concurrent increments add up.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    policy: Literal["merge", "strict"] = "merge"
+    delta: tuple[str, ...] = ()
+
+
+class TablesFile(BaseModel):
+    """The tables file (TOML): the service's name and its replicated tables."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    service: Name
+    tables: dict[str, TablePolicy] = Field(min_length=1)
+
+
+class Settings(BaseSettings):
+    """What `samebase run` needs to know.
+
+    Attributes:
+        name: this replica, for example rule-1; a part of its origin.
+        database: URL of this replica's own database, sqlite:////absolute/path.
+        log: URL of the log that all replicas of the service share, sqlite:////absolute/path.
+        tables: path of the tables file.
+        listen: host:port of the sync process's own HTTP.
+        poll_ms: how often an idle process looks for local commits and new log entries. Whoever waits for something
+            wakes it up at once.
+        batch: log entries that are applied in one database transaction, at most.
+        republish_after_s: publish again what has not come back in the log for so long, although all of the log was
+            read.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    name: Name
+    database: SecretStr
+    log: SecretStr
+    tables: Path
+    listen: str = Field("127.0.0.1:8150", pattern=r"^[^:]+:\d{1,5}$")
+    poll_ms: int = Field(10, ge=1, le=10_000)
+    batch: int = Field(500, ge=1, le=10_000)
+    republish_after_s: float = Field(5.0, gt=0)
+    log_format: Literal["json", "console"] | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        return host, int(port)
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises ConfigError."""
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    unknown = sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known)
+    if unknown:
+        raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    try:
+        return Settings()  # type: ignore[call-arg]  # the environment gives the arguments
+    except ValidationError as error:
+        raise ConfigError(
+            "; ".join(f"{PREFIX}{_place(e['loc']).upper()}: {e['msg']}" for e in error.errors())
+        ) from error
+
+
+def load_tables(path: Path) -> TablesFile:
+    """Read a tables file. Raises ConfigError."""
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the tables file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the tables file {path} is not valid TOML: {error}") from error
+    try:
+        return TablesFile.model_validate(data)
+    except ValidationError as error:
+        wrong = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"the tables file {path}: {wrong}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)

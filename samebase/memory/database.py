@@ -11,11 +11,11 @@ from samebase.core.types import Commit, Key, Policy, Rejection, Row, RowChange, 
 from samebase.memory.clock import MemoryClock
 
 
-class KeyTaken(Exception):  # noqa: N818 - what an application meets, not an error of ours
+class KeyTaken(Exception):
     """A row with this key or unique value exists."""
 
 
-class NoSuchRow(Exception):  # noqa: N818 - what an application meets, not an error of ours
+class NoSuchRow(Exception):
     """There is no row with this key."""
 
 
@@ -37,15 +37,20 @@ class MemoryDatabase:
         self.last_seq = 0
         self.forgotten = 0
         self.locked: set[RowId | UniqueId] = set()
+        self.store_busy = False
 
     @contextmanager
     def transaction(
         self, request: str | None = None, *, certify: bool = False, traceparent: str | None = None
     ) -> Iterator[MemoryTransaction]:
         """An application's transaction: commits at the end of the block, an exception discards it.
-        Raises Unavailable if it touches what an open store transaction has locked."""
+        Raises Unavailable if it touches what an open store transaction has locked, or if anything was committed
+        since it began: then it saw rows that may be old, and must be tried again."""
         transaction = MemoryTransaction(self)
+        seen = self.rows
         yield transaction
+        if self.rows is not seen:
+            raise Unavailable("another transaction was committed meanwhile")
         if self.locked & transaction.touched:
             raise Unavailable("a row is locked by the store's transaction")
         self.rows = transaction.rows

@@ -30,21 +30,19 @@ class MemoryStore:
     def begin(self, was_offset: int) -> Iterator[MemoryStoreTransaction]:
         if self._open:
             raise Misuse("a transaction of this store is open already")
-        if self._database.locked:
-            raise Unavailable("another store's transaction has rows locked")
+        if self._database.store_busy:
+            raise Unavailable("another store's transaction is open")
         if self._database.state.offset != was_offset:
             raise Fenced(f"the stored offset is {self._database.state.offset}, not {was_offset}")
         transaction = MemoryStoreTransaction(self._database)
-        self._open = True
+        self._open = self._database.store_busy = True
         try:
             yield transaction
-            if self._database.state.offset != was_offset:
-                raise Fenced(f"the stored offset is {self._database.state.offset}, not {was_offset}")
             for write in transaction.writes:
                 _carry_out(self._database, write)
         finally:
-            self._open = False
-            self._database.locked -= transaction.locks
+            self._open = self._database.store_busy = False
+            self._database.locked.clear()
 
     def bind(self, identity: str) -> str:
         if self._database.log_identity is None:
@@ -94,10 +92,8 @@ class MemoryStoreTransaction:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
         self.writes: list[Write] = []
-        self.locks: set[object] = set()
 
     def read(self, concerned: Concerned) -> Rows:
-        self.locks |= {*concerned.rows, *concerned.uniques}
         self._database.locked |= {*concerned.rows, *concerned.uniques}
         tables = self._database.rows
         return Rows(

@@ -1,0 +1,334 @@
+"""What every Store does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from samebase.core.errors import Diverged, Fenced, Misuse, Unavailable
+from samebase.core.types import Change, Concerned, Policy, Put, Rejection, Row, RowId, Scalar, State, Write
+from samebase.ports import SnapshotHead
+from tests.contract.conftest import SCHEMA, Bench, MemoryBench
+
+A: RowId = ("item", ("a",))
+B: RowId = ("item", ("b",))
+P: RowId = ("pair", ("x", 7))
+PAIR: Row = {"a": "x", "b": 7, "v": "v"}
+GONE = Rejection("peer@1", 3, None, "gone", (A, P), 4)
+TAKEN = Rejection(
+    "peer@1", 5, "r5", "taken", (A,), 6, (Change("item", ("a",), None, {"id": "a"}, Policy("merge", ("id",))),)
+)
+
+
+def item(key: str, **values: Scalar) -> dict[str, Scalar]:
+    return {"id": key, "title": "none", "n": 0, "data": None, "ratio": None, **values}
+
+
+def account(key: str, name: str | None = None, number: int | None = None) -> dict[str, Scalar]:
+    return {"id": key, "name": name, "realm": "", "number": number}
+
+
+def put(id_: RowId, before: Row | None, after: Row) -> Write:
+    return Write(0, 1, puts=(Put(id_, before, after),))
+
+
+def apply(bench: Bench, write: Write) -> None:
+    with bench.store.begin(write.was_offset) as tx:
+        tx.write(write)
+
+
+def test_the_schema_names_keys_unique_values_deltas_and_defaults(bench: Bench) -> None:
+    assert bench.store.schema() == SCHEMA
+
+
+def test_a_new_database_begins_at_zero_with_an_origin_that_stays(bench: Bench) -> None:
+    state = bench.store.load()
+    assert state == State(origin=state.origin)
+    assert state.origin.startswith("replica@")
+    bench.reopen()
+    assert bench.store.load() == state
+
+
+def test_the_first_log_identity_stays_bound(bench: Bench) -> None:
+    assert bench.store.bind("one") == "one"
+    bench.reopen()
+    assert bench.store.bind("two") == "one"
+
+
+def test_rows_are_read_by_key_and_holders_by_unique_value(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("a", data=b"\0", ratio=1.0))
+        tx.insert("pair", PAIR)
+        tx.insert("account", account("u", "name", 7))
+    by_name = ("account", ("name", "realm"), ("name", ""))
+    by_number = ("account", ("number",), (7,))
+    nobody = ("account", ("number",), (8,))
+    with bench.store.begin(0) as tx:
+        found = tx.read(Concerned((A, B, P), (by_name, by_number, nobody)))
+        assert found.rows == {A: item("a", data=b"\0", ratio=1.0), B: None, P: PAIR}
+        assert found.holders == {by_name: ("u",), by_number: ("u",), nobody: None}
+        assert tx.read(Concerned((("account", ("u",)),))).rows == {("account", ("u",)): account("u", "name", 7)}
+
+
+def test_many_rows_are_read_at_once(bench: Bench) -> None:
+    keys = [f"k{number:05}" for number in range(2000)]
+    with bench.transaction() as tx:
+        for key in keys:
+            tx.insert("item", {"id": key})
+    with bench.store.begin(0) as tx:
+        found = tx.read(Concerned(tuple(("item", (key,)) for key in keys)))
+    assert found.rows == {("item", (key,)): item(key) for key in keys}
+
+
+def test_a_write_inserts_updates_and_deletes(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("a"))
+        tx.insert("item", item("b"))
+        tx.insert("pair", PAIR)
+    apply(
+        bench,
+        Write(
+            0,
+            1,
+            deletes=(B,),
+            puts=(
+                Put(A, item("a"), {"id": "a", "title": "new", "data": b"\xff"}),
+                Put(P, PAIR, {**PAIR, "v": None}),
+                Put(("item", ("c",)), None, item("c", n=2**63 - 1)),
+                Put(("pair", ("x", 8)), None, {"a": "x", "b": 8}),
+            ),
+        ),
+    )
+    assert bench.rows("item") == [item("a", title="new", data=b"\xff"), item("c", n=2**63 - 1)]
+    assert bench.rows("pair") == [{**PAIR, "v": None}, {"a": "x", "b": 8, "v": None}]
+
+
+def test_an_update_leaves_columns_alone_that_do_not_differ(bench: Bench) -> None:
+    """The row read may be older in columns that the Write does not name: they are not written."""
+    with bench.transaction() as tx:
+        tx.insert("item", item("a", title="theirs"))
+    apply(bench, put(A, {"id": "a", "n": 0}, {"id": "a", "n": 4}))
+    assert bench.rows("item") == [item("a", title="theirs", n=4)]
+
+
+def test_rows_can_swap_their_unique_values(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("account", account("u", "one", 1))
+        tx.insert("account", account("v", "two", 2))
+    u, v = ("account", ("u",)), ("account", ("v",))
+    apply(
+        bench,
+        Write(
+            0,
+            1,
+            deletes=(u, v),
+            puts=(Put(u, None, account("u", "two", 2)), Put(v, None, account("v", "one", 1))),
+        ),
+    )
+    assert bench.rows("account") == [account("u", "two", 2), account("v", "one", 1)]
+
+
+def test_bookkeeping_is_stored_and_loaded_exactly(bench: Bench) -> None:
+    origin = bench.store.load().origin
+    row = item("a", data=b"\0\xff", ratio=float("inf"), n=2**63 - 1, title="a\0b")
+    apply(
+        bench,
+        Write(
+            0,
+            7,
+            base_puts=((A, row), (P, None), (B, None)),
+            rejected=(GONE, TAKEN),
+            applied={"peer@1": 5, origin: 9},
+            held={"peer@1": 3, "new@2": 5},
+            settled=4,
+        ),
+    )
+    bench.reopen()
+    assert bench.store.load() == State(
+        origin=origin,
+        offset=7,
+        applied={"peer@1": 5, origin: 9},
+        held={"peer@1": 3, "new@2": 5},
+        base={A: row, P: None, B: None},
+        settled=4,
+    )
+    apply(
+        bench,
+        Write(
+            7,
+            9,
+            base_puts=((A, None),),
+            base_deletes=(P, B),
+            applied={"peer@1": 6},
+            held={"peer@1": None, "new@2": 8},
+        ),
+    )
+    assert bench.store.load() == State(
+        origin=origin, offset=9, applied={"peer@1": 6, origin: 9}, held={"new@2": 8}, base={A: None}, settled=4
+    )
+
+
+def test_rejections_are_listed_by_offset_and_counted_without_the_gone_ones(bench: Bench) -> None:
+    apply(bench, Write(0, 7, rejected=(GONE, TAKEN)))
+    assert list(bench.store.rejected(0, 10)) == [GONE, TAKEN]
+    assert list(bench.store.rejected(0, 1)) == [GONE]
+    assert list(bench.store.rejected(5, 10)) == [TAKEN]
+    assert list(bench.store.rejected(7, 10)) == []
+    assert bench.store.count_rejected() == 1
+
+
+def test_a_transaction_from_another_offset_is_fenced(bench: Bench) -> None:
+    apply(bench, Write(0, 3))
+    for was_offset in (0, 2, 4):
+        with pytest.raises(Fenced), bench.store.begin(was_offset):
+            raise AssertionError("entered")
+    apply(bench, Write(3, 4))
+
+
+def test_a_second_store_waits_or_is_fenced(bench: Bench) -> None:
+    zombie = bench.second()
+    with bench.store.begin(0) as tx:
+        with pytest.raises(Unavailable), zombie.begin(0):
+            raise AssertionError("entered")
+        tx.write(Write(0, 1))
+    with pytest.raises(Fenced), zombie.begin(0):
+        raise AssertionError("entered")
+    zombie.close()
+
+
+def test_what_was_read_stays_so_until_the_transaction_ends(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("a"))
+    with bench.store.begin(0) as locked:
+        locked.read(Concerned((A, B)))
+        with pytest.raises(Exception, match="locked"), bench.transaction() as tx:
+            tx.update("item", ("a",), {"n": 1})
+        with pytest.raises(Exception, match="locked"), bench.transaction() as tx:
+            tx.insert("item", item("b"))
+        assert locked.read(Concerned((A, B))).rows == {A: item("a"), B: None}
+    with bench.transaction() as tx:
+        tx.insert("item", item("b"))
+
+
+@pytest.mark.parametrize("point", ["begun", "read", "written"])
+def test_an_exception_anywhere_leaves_nothing_behind(bench: Bench, point: str) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("b"))
+    state = bench.store.load()
+    write = Write(
+        0,
+        1,
+        deletes=(B,),
+        puts=(Put(A, None, item("a")),),
+        base_puts=((A, None),),
+        rejected=(GONE,),
+        applied={"p": 1},
+        held={"p": 0},
+        settled=1,
+    )
+
+    def fail() -> None:
+        with bench.store.begin(0) as tx:
+            if point != "begun":
+                tx.read(Concerned((A, B)))
+            if point == "written":
+                tx.write(write)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert bench.store.load() == state
+    assert bench.rows("item") == [item("b")]
+    assert bench.store.count_rejected() == len(bench.store.rejected(0, 9)) == 0
+    with bench.transaction() as tx:
+        tx.insert("item", item("c"))
+    assert bench.changes.read(0, 10)[-1].rows[-1].after == item("c")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        Write(0, 1, deletes=(B,)),
+        put(B, item("b"), item("b", n=1)),
+        put(A, None, item("a")),
+        put(("account", ("v",)), None, account("v", "name")),
+        Write(0, 1, puts=(Put(("item", ("new",)), None, item("new")),), deletes=(B,)),
+    ],
+    ids=["delete nothing", "update nothing", "insert twice", "take a unique value", "half of it"],
+)
+def test_a_write_that_does_not_fit_the_rows_stops_and_changes_nothing(bench: Bench, write: Write) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("a"))
+        tx.insert("account", account("u", "name"))
+    with pytest.raises(Diverged):
+        apply(bench, write)
+    assert bench.rows("item") == [item("a")]
+    assert bench.rows("account") == [account("u", "name")]
+    assert bench.store.load().offset == 0
+
+
+def test_a_snapshot_shows_one_moment_while_a_writer_commits(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("a"))
+        tx.insert("pair", PAIR)
+    apply(bench, Write(0, 7, rejected=(GONE,), applied={"p": 1}, base_puts=((A, None),)))
+    state = bench.store.load()
+    with bench.store.snapshot() as (head, rows):
+        first = next(rows)
+        with bench.transaction() as tx:
+            tx.insert("item", item("b"))
+            tx.delete("pair", ("x", 7))
+        assert [first, *rows] == [("item", item("a")), ("pair", PAIR)]
+        assert head == SnapshotHead(state, (GONE,))
+    assert bench.rows("pair") == []
+
+
+def test_a_snapshot_fills_an_empty_database_that_keeps_its_origin(bench: Bench) -> None:
+    bench.store.bind("log")
+    origin = bench.store.load().origin
+    state = State("peer@1", 7, {"peer@1": 5}, {"other@1": 6}, {}, 99)
+    rows: list[tuple[str, Row]] = [("item", item(f"k{number:04}")) for number in range(1500)]
+    bench.store.restore(SnapshotHead(state, (GONE, TAKEN)), iter([*rows, ("pair", PAIR)]))
+    bench.reopen()
+    assert bench.rows("item") == [row for _, row in rows]
+    assert bench.rows("pair") == [PAIR]
+    loaded = bench.store.load()
+    assert loaded == State(origin, 7, {"peer@1": 5}, {"other@1": 6})
+    assert [rejection.seq for rejection in bench.store.rejected(0, 10)] == [3, 5]
+    assert all(rejection.changes == () for rejection in bench.store.rejected(0, 10)), "kept at the origin only"
+    assert bench.changes.end() == 0
+    with bench.transaction() as tx:
+        tx.insert("item", item("local"))
+    assert bench.changes.read(0, 10)[0].rows[0].after == item("local")
+
+
+def test_a_snapshot_is_refused_by_a_database_with_rows(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("a"))
+    with pytest.raises(Misuse):
+        bench.store.restore(SnapshotHead(State("peer@1", 7), ()), iter([]))
+    assert bench.store.load().offset == 0
+
+
+def test_a_snapshot_that_breaks_off_leaves_the_database_empty(bench: Bench) -> None:
+    def broken() -> Iterator[tuple[str, Row]]:
+        for number in range(1500):
+            yield "item", item(f"k{number}")
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        bench.store.restore(SnapshotHead(State("peer@1", 7), ()), broken())
+    assert bench.rows("item") == []
+    assert bench.store.load().offset == 0
+
+
+def test_an_application_may_write_other_rows_while_the_store_works() -> None:
+    """In the fake, as in MySQL; SQLite has one lock for all."""
+    bench = MemoryBench()
+    with bench.store.begin(0) as locked:
+        locked.read(Concerned((A,)))
+        with bench.transaction() as tx:
+            tx.insert("item", item("b"))
+        locked.write(put(A, None, item("a")))
+    assert bench.rows("item") == [item("a"), item("b")]

@@ -12,9 +12,9 @@ from typing import Annotated, Any, NoReturn
 
 import requests
 import typer
-import waitress
 from rich.console import Console
 from rich.table import Table
+from waitress.server import create_server
 
 from samebase import http, logs
 from samebase.config import ConfigError, load_settings, load_tables
@@ -47,7 +47,7 @@ def run() -> None:
     progress = Progress(clock)
     host, port = settings.address
     try:
-        server = waitress.create_server(
+        server = create_server(
             http.create_app(settings.name, progress),
             host=host,
             port=port,

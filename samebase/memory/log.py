@@ -31,12 +31,12 @@ class MemoryLog:
     def identity(self) -> str:
         return self._identity
 
-    def append(self, record: Record) -> Future[int]:
-        future: Future[int] = Future()
-        self.waiting.append((record, future))
-        if not self._holding:
+    def append_all(self, records: Sequence[Record]) -> list[Future[int]]:
+        futures: list[Future[int]] = [Future() for _ in records]
+        self.waiting.extend(zip(records, futures, strict=True))
+        while self.waiting and not self._holding:
             self.deliver()
-        return future
+        return futures
 
     def read(self, offset: int, limit: int) -> Sequence[LogRecord]:
         if not self.begin() <= offset <= self.end():
@@ -60,8 +60,7 @@ class MemoryLog:
     def release(self) -> None:
         """Deliver all that wait, in their order, and all later ones at once."""
         self._holding = False
-        while self.waiting:
-            self.deliver()
+        self.append_all([])
 
     def deliver(self, index: int = 0, times: int = 1) -> None:
         """Let a waiting append reach the log, as if sent that often. An index above 0 overtakes earlier ones."""

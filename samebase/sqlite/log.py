@@ -66,11 +66,8 @@ class SqliteLog:
     def identity(self) -> str:
         return self._identity
 
-    def append(self, record: Record) -> Future[int]:
-        return self.append_all([record])[0]
-
     def append_all(self, records: Sequence[Record]) -> list[Future[int]]:
-        """Append several records in this order, all or none of them: the disk is waited for once."""
+        """All of the records or none: one transaction, so that the disk is waited for once."""
         futures: list[Future[int]] = [Future() for _ in records]
         try:
             with translated("appending to the log"), self._transaction("IMMEDIATE"):

@@ -37,7 +37,9 @@ class SqliteStore:
     @translated("inspecting the schema")
     def schema(self) -> Schema:
         if self._current_version() != self._schema_version:
-            self._schema = install(self._database, self._tables, self._name)
+            schema = install(self._database, self._tables, self._name)
+            if schema != self._schema:
+                self._schema = schema
             self._schema_version = self._current_version()
         return self._schema
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 
@@ -13,11 +14,18 @@ import pytest
 from samebase.core.errors import LogLost, Stop, Unavailable
 from samebase.core.types import Record
 from samebase.memory.log import MemoryLog
+from samebase.ports import Log
 from samebase.sqlite.log import SqliteLog
 
 
 def record(text: str) -> Record:
     return Record(text.encode(), {"ce_type": "test"})
+
+
+def append(log: Log, text: str) -> Future[int]:
+    """Append one record."""
+    (future,) = log.append_all([record(text)])
+    return future
 
 
 class MemoryLogs:
@@ -77,7 +85,7 @@ def test_a_new_log_is_empty_and_begins_at_zero(logs: Logs) -> None:
 
 def test_records_get_offsets_without_gaps_and_are_read_from_any(logs: Logs) -> None:
     log = logs.open()
-    assert [log.append(record(f"v{number}")).result(5) for number in range(5)] == [0, 1, 2, 3, 4]
+    assert [append(log, f"v{number}").result(5) for number in range(5)] == [0, 1, 2, 3, 4]
     everything = [(number, f"v{number}".encode()) for number in range(5)]
     assert [tuple(found) for found in log.read(0, 10)] == everything
     assert [tuple(found) for found in log.read(2, 2)] == everything[2:4]
@@ -88,15 +96,15 @@ def test_records_get_offsets_without_gaps_and_are_read_from_any(logs: Logs) -> N
 def test_all_replicas_see_one_order(logs: Logs) -> None:
     one, other = logs.open(), logs.open()
     assert one.identity == other.identity
-    assert one.append(record("a")).result(5) == 0
-    assert other.append(record("b")).result(5) == 1
+    assert append(one, "a").result(5) == 0
+    assert append(other, "b").result(5) == 1
     assert [found.value for found in one.read(0, 10)] == [found.value for found in other.read(0, 10)] == [b"a", b"b"]
 
 
 def test_an_offset_outside_the_log_is_lost(logs: Logs) -> None:
     log = logs.open()
     for number in range(4):
-        log.append(record(f"v{number}")).result(5)
+        append(log, f"v{number}").result(5)
     with pytest.raises(LogLost):
         log.read(5, 10)
     logs.trim(2)
@@ -115,13 +123,13 @@ def test_a_log_made_again_has_another_identity(logs: Logs) -> None:
 def test_an_open_log_notices_that_it_was_deleted_or_replaced(tmp_path: Path) -> None:
     logs = SqliteLogs(tmp_path / "log.db")
     log = logs.open()
-    log.append(record("a"))
+    append(log, "a")
     (tmp_path / "log.db").unlink()
     for _ in ("deleted", "replaced"):
         with pytest.raises(LogLost):
             log.read(0, 10)
         with pytest.raises(LogLost):
-            log.append(record("b")).result(5)
+            append(log, "b").result(5)
         with pytest.raises(LogLost):
             log.end()
         logs.recreate()
@@ -134,17 +142,18 @@ def test_an_append_to_a_busy_log_is_unavailable_and_later_ones_work(tmp_path: Pa
     with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable):
-            log.append(record("a")).result(5)
-    assert log.append(record("b")).result(5) == 0
+            append(log, "a").result(5)
+    assert append(log, "b").result(5) == 0
     logs.close()
 
 
-def test_several_records_are_appended_in_their_order(tmp_path: Path) -> None:
-    log = SqliteLog(tmp_path / "log.db")
+def test_several_records_are_appended_in_their_order(logs: Logs) -> None:
+    log = logs.open()
+    assert log.append_all([]) == []
+    append(log, "first")
     futures = log.append_all([record(f"v{number}") for number in range(3)])
-    assert [future.result(5) for future in futures] == [0, 1, 2]
-    assert [found.value for found in log.read(0, 9)] == [b"v0", b"v1", b"v2"]
-    log.close()
+    assert [future.result(5) for future in futures] == [1, 2, 3]
+    assert [found.value for found in log.read(1, 9)] == [b"v0", b"v1", b"v2"]
 
 
 def test_another_database_is_not_taken_for_a_log(tmp_path: Path) -> None:
@@ -162,10 +171,11 @@ def test_processes_that_make_and_fill_one_log_together_lose_nothing(tmp_path: Pa
 import sys
 from pathlib import Path
 from samebase.core.types import Record
+from samebase.ports import Log
 from samebase.sqlite.log import SqliteLog
 log = SqliteLog(Path(sys.argv[1]), busy_timeout=30)
 for number in range(25):
-    log.append(Record(f"{sys.argv[2]}-{number}".encode(), {})).result(30)
+    log.append_all([Record(f"{sys.argv[2]}-{number}".encode(), {})])[0].result(30)
 print(log.identity)
 """
     path = tmp_path / "log.db"
@@ -188,7 +198,7 @@ print(log.identity)
 def test_the_fake_delays_reorders_repeats_and_loses_on_demand() -> None:
     log = MemoryLog()
     log.hold()
-    futures = [log.append(record(name)) for name in "abcde"]
+    futures = [append(log, name) for name in "abcde"]
     assert log.end() == 0
     log.deliver(1)
     log.deliver(0, times=2)
@@ -201,5 +211,5 @@ def test_the_fake_delays_reorders_repeats_and_loses_on_demand() -> None:
     for lost in futures[2:4]:
         with pytest.raises(Unavailable):
             lost.result()
-    log.append(record("f"))
+    append(log, "f")
     assert log.end() == 6

@@ -397,6 +397,16 @@ def test_installing_again_changes_nothing(sqlite_bench: SqliteBench, application
     assert application.execute("PRAGMA schema_version").fetchone() == before
 
 
+def test_the_schema_is_the_same_object_until_a_replicated_table_changes(sqlite_bench: SqliteBench) -> None:
+    schema = sqlite_bench.store.schema()
+    execute(sqlite_bench.path, "CREATE TABLE other (a)", "CREATE INDEX plain ON item (title)")
+    assert sqlite_bench.store.schema() is schema
+    execute(sqlite_bench.path, "ALTER TABLE item ADD COLUMN color TEXT")
+    changed = sqlite_bench.store.schema()
+    assert changed is not schema
+    assert sqlite_bench.store.schema() is changed
+
+
 def test_a_migration_adds_a_column_and_uncaptured_changes_stay(sqlite_bench: SqliteBench) -> None:
     path = sqlite_bench.path
     execute(path, "INSERT INTO samebase_intent (request) VALUES ('r1')", "INSERT INTO item (id) VALUES ('a')")

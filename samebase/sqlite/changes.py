@@ -20,11 +20,10 @@ from typing import NamedTuple
 from samebase.core.errors import Diverged
 from samebase.core.types import Commit, Row, RowChange, Scalar
 from samebase.sqlite.connection import Database, translated
-from samebase.sqlite.triggers import INTENT, images, shadow
+from samebase.sqlite.triggers import INTENT, LAST_CHANGE, images, shadow
 
-_LAST = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'samebase_change'), 0)"
-_POSITION = f"""{_LAST},
-    max(forgotten, coalesce((SELECT max(seq) FROM samebase_boundary), 0)), forgotten FROM samebase_replica"""
+_POSITION = f"""SELECT ({LAST_CHANGE}), max(forgotten, coalesce((SELECT max(seq) FROM samebase_boundary), 0)), forgotten
+    FROM samebase_replica"""
 
 
 class _Change(NamedTuple):
@@ -89,8 +88,10 @@ class SqliteChanges:
         last, sealed, forgotten = execute(_POSITION).fetchone()
         if last > sealed:
             with self._database.writing():
-                (last,) = execute(_LAST).fetchone()
+                (last,) = execute(LAST_CHANGE).fetchone()
                 execute("INSERT OR IGNORE INTO samebase_boundary VALUES (?)", (last,))
+                # No later change may get an id that is sealed, even when all of these are forgotten.
+                execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'samebase_change'", (last,))
             sealed = last
         return sealed, forgotten
 

@@ -12,7 +12,7 @@ from samebase.core.errors import Stop
 from samebase.core.types import Schema, Table
 from samebase.sqlite.connection import Database, quoted, translated
 from samebase.sqlite.preflight import Replicated, inspect
-from samebase.sqlite.triggers import INTENT_TRIGGER, TABLES, create_shadow, images, shadow, triggers
+from samebase.sqlite.triggers import INTENT_TRIGGER, LAST_CHANGE, TABLES, create_shadow, images, shadow, triggers
 
 
 @translated("installing the change log")
@@ -32,6 +32,7 @@ def install(database: Database, tables: Mapping[str, Replicated], name: str) -> 
         if connection.execute("SELECT count(*) FROM samebase_replica").fetchone()[0] == 0:
             connection.execute("INSERT INTO samebase_replica (id, origin) VALUES (1, ?)", (f"{name}@{uuid4()}",))
             connection.execute("INSERT INTO samebase_guard VALUES (0, 0)")
+            connection.execute("INSERT INTO sqlite_sequence VALUES ('samebase_change', 0)")
         wanted = {"samebase_intent_insert": INTENT_TRIGGER}
         for table in schema.values():
             _complete_shadow(connection, table)
@@ -56,9 +57,7 @@ def _complete_shadow(connection: sqlite3.Connection, table: Table) -> None:
             )
         connection.execute(create_shadow(table))
     else:
-        since = connection.execute(
-            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'samebase_change'"
-        ).fetchone()[0]
+        since = connection.execute(LAST_CHANGE).fetchone()[0]
     for column in table.columns:
         if column in known:
             continue

@@ -68,6 +68,11 @@ TABLES = (
     )""",
 )
 
+LAST_CHANGE = """SELECT max(seq, coalesce((SELECT max(id) FROM samebase_change), 0)) FROM sqlite_sequence
+    WHERE name = 'samebase_change'"""
+"""The id of the last change. A statement with OR FAIL that fails keeps its first rows, but not its step of the
+sequence; so the sequence alone does not tell."""
+
 _NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _CAPTURING = "(SELECT applying FROM samebase_replica) = 0"
 _REPLACES = (

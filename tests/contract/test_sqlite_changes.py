@@ -87,6 +87,18 @@ def test_a_statement_that_fails_halfway_is_not_captured(
     assert captured(sqlite_bench) == [(None, item("c")), (None, item("d"))]
 
 
+def test_what_a_failing_statement_keeps_is_captured_at_once_and_its_id_not_given_again(
+    sqlite_bench: SqliteBench, application: sqlite3.Connection
+) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        application.execute("INSERT OR FAIL INTO item (id) VALUES ('a'), ('b'), ('a')")
+    assert captured(sqlite_bench) == [(None, item("a")), (None, item("b"))]
+    end = sqlite_bench.changes.end()
+    sqlite_bench.changes.forget(end)
+    application.execute("INSERT INTO item (id) VALUES ('c')")
+    assert captured(sqlite_bench, end) == [(None, item("c"))]
+
+
 def test_upserts_are_captured_as_what_they_do(sqlite_bench: SqliteBench, application: sqlite3.Connection) -> None:
     upsert = "INSERT INTO item (id, n) VALUES {} ON CONFLICT DO UPDATE SET n = n + excluded.n"
     application.execute(upsert.format("('a', 1), ('a', 2), ('b', 3)"))

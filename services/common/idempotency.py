@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import Field
 from sqlalchemy import SmallInteger, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -29,6 +28,7 @@ from services.common.errors import Problem
 from services.common.logs import get_logger
 from services.common.replication import REACHED_HEADER, Entered, Kind, Rejected, Replication, WriteHeaders
 from services.common.sync import SyncUnavailable
+from services.common.web import absent
 
 LIFETIME = timedelta(hours=24)
 ANONYMOUS = "anonymous"
@@ -39,8 +39,7 @@ _PURGE_ROWS = 200
 class PostHeaders(WriteHeaders):
     """What a POST may say besides."""
 
-    idempotency_key: str | None = Field(
-        None,
+    idempotency_key: str = absent(
         alias="Idempotency-Key",
         min_length=1,
         max_length=200,

@@ -69,7 +69,7 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("urllib3", "werkzeug"):
+    for noisy in ("urllib3", "werkzeug", "flask-limiter"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

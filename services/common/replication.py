@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from pydantic import Field
-
 from services.common import tokens
 from services.common.config import ReplicaSettings
 from services.common.database import CommitLost, Database, Work
@@ -26,7 +24,7 @@ from services.common.errors import Problem
 from services.common.logs import get_logger
 from services.common.metrics import WRITES
 from services.common.sync import Level, Outcome, Sync, SyncUnavailable
-from services.common.web import Headers
+from services.common.web import Headers, absent
 
 T = TypeVar("T")
 
@@ -40,16 +38,16 @@ _ACK = re.compile(r'(?:^|[,;])\s*ack\s*=\s*"?(local|log|ordered)"?\s*(?=$|[,;])'
 class ReadHeaders(Headers):
     """What a read may say about replication."""
 
-    x_replica_token: str | None = Field(
-        None, alias=tokens.HEADER, description="Token of an earlier answer: the answer shall cover it."
+    x_replica_token: str = absent(
+        alias=tokens.HEADER, description="Token of an earlier answer: the answer shall cover it."
     )
 
 
 class WriteHeaders(ReadHeaders):
     """What a write may say about replication."""
 
-    prefer: str | None = Field(
-        None, alias="Prefer", description="`ack=local`, `ack=log` (default) or `ack=ordered`; others are ignored."
+    prefer: str = absent(
+        alias="Prefer", description="`ack=local`, `ack=log` (default) or `ack=ordered`; others are ignored."
     )
 
     @property

@@ -34,10 +34,12 @@ def instrument(app: Flask) -> None:
 
 
 def instrument_engine(engine: Engine) -> None:
-    """A span for each statement of the engine. The statement's text is in it, its parameters are not."""
+    """A span for each statement of the process's engine. The statement's text is in it, its parameters are not."""
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 
-    SQLAlchemyInstrumentor().instrument(engine=engine)
+    instrumentor = SQLAlchemyInstrumentor()
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.instrument(engine=engine)
 
 
 def trace_id() -> str:

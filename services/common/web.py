@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 import flask
 from flask import Response, request
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3 import APIBlueprint, Info, OpenAPI
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
@@ -128,7 +128,8 @@ def _drop_default(schema: dict[str, Any]) -> None:
 
 
 def absent(**options: Any) -> Any:
-    """A field that may be missing (its attribute is None then) but not null."""
+    """A field that may be missing but not null. Its attribute is None then, whatever its annotation says: an optional
+    annotation would let null in."""
     return Field(None, json_schema_extra=_drop_default, **options)
 
 
@@ -173,6 +174,13 @@ def reply(document: Any, status: int = 200, headers: Mapping[str, str] | None = 
     return response
 
 
+def no_content(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer without a body, and so without a content type."""
+    response = Response(status=status, headers=dict(headers or {}))
+    del response.headers["Content-Type"]
+    return response
+
+
 class ProblemDocument(BaseModel):
     """application/problem+json, RFC 9457."""
 
@@ -185,6 +193,14 @@ class ProblemDocument(BaseModel):
 
 class _Service(OpenAPI):
     request_class = Request
+
+    def register_api(self, api: APIBlueprint, **options: Any) -> None:
+        # Two blueprints may serve one path with different methods; by itself the later one's entry would win.
+        for path, entry in api.paths.items():
+            if earlier := self.paths.get(path):
+                for method in earlier.model_fields_set - entry.model_fields_set:
+                    setattr(entry, method, getattr(earlier, method))
+        super().register_api(api, **options)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, Any]:
@@ -237,7 +253,7 @@ def _before() -> Response | None:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise Problem("too-large", f"The body has more than {MAX_BODY_BYTES} bytes.")
     if request.method == "OPTIONS" and isinstance(request.routing_exception, MethodNotAllowed):
-        return Response(status=204, headers={"Allow": errors.allow(request.routing_exception)})
+        return no_content(headers={"Allow": errors.allow(request.routing_exception)})
     if "\x00" in request.path:
         raise BadRequest("The path contains a NUL character.")
     return None

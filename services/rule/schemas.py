@@ -61,12 +61,12 @@ class ListQuery(Query):
 
 
 class GetHeaders(ReadHeaders):
-    if_none_match: str | None = Field(None, alias="If-None-Match")
+    if_none_match: str = absent(alias="If-None-Match")
 
 
 class ChangeHeaders(WriteHeaders):
-    if_match: str | None = Field(
-        None, alias="If-Match", description="The change happens only if the item still has this ETag; `*`: if it exists"
+    if_match: str = absent(
+        alias="If-Match", description="The change happens only if the item still has this ETag; `*`: if it exists"
     )
 
 

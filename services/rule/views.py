@@ -9,7 +9,7 @@ from services.common import etags, tokens
 from services.common.auth import Verifier, caller
 from services.common.idempotency import Post, PostHeaders
 from services.common.replication import ReadHeaders, Replication
-from services.common.web import problem_responses, reply
+from services.common.web import no_content, problem_responses, reply
 from services.rule.models import Item
 from services.rule.schemas import (
     ChangeHeaders,
@@ -69,7 +69,7 @@ def blueprint(items: Items, replication: Replication, verifier: Verifier) -> API
         item = items.get(caller().id, path.key)
         headers = {**headers, "ETag": item.etag}
         if etags.if_none_match(header.if_none_match, item.etag):
-            return Response(status=304, headers=headers)
+            return no_content(304, headers)
         return reply(ItemAnswer.of(item).document(), headers=headers)
 
     @views.patch(
@@ -89,6 +89,6 @@ def blueprint(items: Items, replication: Replication, verifier: Verifier) -> API
     def remove_item(path: ItemPath, header: ChangeHeaders) -> Response:
         """Remove an item."""
         done = items.remove(caller().id, path.key, header)
-        return Response(status=204, headers={**_PRIVATE, **done.headers})
+        return no_content(headers={**_PRIVATE, **done.headers})
 
     return views

@@ -15,7 +15,7 @@ from services.common.auth import Verifier, caller
 from services.common.errors import Problem
 from services.common.idempotency import ANONYMOUS, Post, PostHeaders
 from services.common.replication import ReadHeaders, Replication, WriteHeaders
-from services.common.web import problem_responses, reply
+from services.common.web import no_content, problem_responses, reply
 from services.user.names import name_key
 from services.user.schemas import (
     AccessToken,
@@ -84,7 +84,7 @@ def open_blueprint(
         """Sign out. Also 204 if nobody was signed in; there is nothing to write then, and so no token."""
         ticket = Ticket.parse(request.cookies.get(COOKIE))
         replicated = sessions.sign_out(ticket, header).headers if ticket else {}
-        response = Response(status=204, headers={**_SECRET, **replicated})
+        response = no_content(headers={**_SECRET, **replicated})
         _set_cookie(response, "", 0)
         return response
 

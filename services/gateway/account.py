@@ -23,12 +23,11 @@ from services.gateway.placeholder import PLACEHOLDER
 from services.gateway.runtime import Runtime
 from services.gateway.visit import content, message
 
-log = get_logger()
-
 
 def blueprint(runtime: Runtime, verifier: Verifier) -> Blueprint:
     """Routes /api/login/..., /api/register, /user/register, /api/currentUser, /api/users."""
     blueprint = Blueprint("account", __name__)
+    log = get_logger()
 
     @blueprint.post("/api/login/account")
     def sign_in() -> Response:

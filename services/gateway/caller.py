@@ -26,8 +26,6 @@ from services.gateway.exchange import Answer, Broken, Call, Failed, NotSent, Tim
 from services.gateway.metrics import RETRIES, UNANSWERED, UPSTREAM_SECONDS
 from services.gateway.replicas import Replica, Replicas
 
-log = get_logger()
-
 _NOT_EXECUTED = frozenset({"behind", "unavailable"})
 
 
@@ -81,6 +79,7 @@ class Caller:
     def __init__(self, services: Mapping[str, Replicas], bounds: Bounds) -> None:
         self._services = services
         self._bounds = bounds
+        self._log = get_logger()
 
     def send(self, call: Call) -> Answer:
         """One replica's answer, by the rules above. Raises Away or Unconfirmed."""
@@ -103,7 +102,7 @@ class Caller:
                     answer = self._try(replica, call, left)
                 except Failed as error:
                     failure = error
-                    log.warning("upstream failed", service=call.service, address=replica.url, reason=_name(error))
+                    self._log.warning("upstream failed", service=call.service, address=replica.url, reason=_name(error))
                     if isinstance(error, NotSent):
                         continue
                     maybe_done = maybe_done or not call.safe

@@ -178,7 +178,7 @@ PATHS: Json = {
         "get": {
             "summary": "What became of a write whose outcome was not known",
             "tags": ["operations"],
-            "security": [{"bearer": []}],
+            "security": [],
             "parameters": [{"name": "request", "in": "path", "required": True, "schema": _STRING}],
             "responses": {
                 "200": _json(

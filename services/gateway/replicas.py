@@ -30,8 +30,6 @@ from services.gateway.metrics import BREAKER, HEALTH
 Resolver = Callable[[str, int], Collection[str]]
 """Host name and port to IP addresses; raises OSError when it cannot."""
 
-log = get_logger()
-
 _BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
 
 
@@ -54,6 +52,7 @@ class Replica:
         self.health = Health.UNKNOWN
         self.under_way = 0
         self._channel = Channel(url)
+        self._log = get_logger(service=service, address=url)
 
     def exchange(self, call: Call, connect: float, read: float) -> Answer:
         """`Channel.exchange`, with the breaker and the health told how it went."""
@@ -82,7 +81,7 @@ class Replica:
         else:
             self.health = Health.READY if answer.ok else Health.UNREADY
         if self.health is not before:
-            log.info("replica", service=self.service, address=self.url, health=self.health.value, before=before.value)
+            self._log.info("replica", health=self.health.value, before=before.value)
         HEALTH.labels(self.service, self.url).set(self.health is Health.READY)
 
     def ask(self, call: Call, within: float) -> Answer:
@@ -127,9 +126,10 @@ class Replicas:
         for url in self._urls:
             found.update(dict.fromkeys(self._addresses(url)))
         with self._lock:
-            for url in found.keys() - self._replicas.keys():
-                self._replicas[url] = Replica(self.service, url, self._new_breaker(url))
-            gone = [self._replicas.pop(url) for url in self._replicas.keys() - found.keys()]
+            gone = [self._replicas.pop(url) for url in list(self._replicas) if url not in found]
+            for url in found:
+                if url not in self._replicas:
+                    self._replicas[url] = Replica(self.service, url, self._new_breaker(url))
         for replica in gone:
             replica.close()
 

@@ -22,6 +22,7 @@ MAX_KEYS = 200
 STATUSES = ("0", "1", "2", "3")
 SORTABLE = ("name", "desc", "status", "progress", "callNo", "createdAt", "updatedAt")
 _FIELDS = ("name", "desc", "status", "progress")
+_LONGEST = {"name": 200, "desc": 10_000}
 _NUMBERS = frozenset({"status", "progress"})
 _DONE = 2
 
@@ -51,7 +52,7 @@ class ListQuery:
 
 def list_query(args: MultiDict[str, str]) -> ListQuery:
     """Read the parameters of `GET /api/rule`; what makes no sense counts as not sent, except a status that no item
-    has: nothing matches it."""
+    has and a text longer than any: nothing matches those."""
     rest = {name: value for name in ("name", "desc") if (value := args.get(name, ""))}
     wanted = _statuses(args)
     if wanted:
@@ -62,7 +63,7 @@ def list_query(args: MultiDict[str, str]) -> ListQuery:
         current=_number(args.get("current"), 1, 10**9, 1),
         page_size=_number(args.get("pageSize"), 1, MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE),
         rest=rest,
-        impossible=wanted == [],
+        impossible=wanted == [] or any(len(rest.get(name, "")) > most for name, most in _LONGEST.items()),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
+from services.common import logs
 from tests.support.services import Api, access_token, make_api
 
 
@@ -17,6 +19,14 @@ def rule(tmp_path: Path) -> Api:
 @pytest.fixture
 def user(tmp_path: Path) -> Api:
     return make_api("user", tmp_path)
+
+
+@pytest.fixture
+def logged(rule: Api, user: Api) -> io.StringIO:
+    """What the services log from here on, as JSON lines."""
+    stream = io.StringIO()
+    logs.configure(name="test", log_format="json", level="DEBUG", stream=stream)
+    return stream
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from samebase.core.errors import Diverged, Misuse, SamebaseError, Stop, Unavailable
@@ -43,6 +44,7 @@ def _meaning(error: sqlite3.Error) -> type[SamebaseError]:
     return Unavailable if code is not None and code & 0xFF in PASSING else Stop
 
 
+@cache
 def quoted(name: str) -> str:
     """An identifier as SQL text."""
     return '"' + name.replace('"', '""') + '"'

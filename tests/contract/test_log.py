@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
@@ -72,7 +73,7 @@ Logs = MemoryLogs | SqliteLogs
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def logs(request: pytest.FixtureRequest, tmp_path: Path):
+def logs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Logs]:
     logs = MemoryLogs() if request.param == "memory" else SqliteLogs(tmp_path / "log.db")
     yield logs
     logs.close()
@@ -143,6 +144,7 @@ def test_an_append_to_a_busy_log_is_unavailable_and_later_ones_work(tmp_path: Pa
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable):
             append(log, "a").result(5)
+        assert list(log.read(0, 10)) == [], "readers do not wait for it"
     assert append(log, "b").result(5) == 0
     logs.close()
 

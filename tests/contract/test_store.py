@@ -112,6 +112,14 @@ def test_an_update_leaves_columns_alone_that_do_not_differ(bench: Bench) -> None
     assert bench.rows("item") == [item("a", title="theirs", n=4)]
 
 
+def test_values_that_are_equal_in_python_but_not_alike_differ(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("a", data=1))
+    apply(bench, put(A, item("a", data=1), item("a", data=1.0)))
+    (row,) = bench.rows("item")
+    assert type(row["data"]) is float
+
+
 def test_rows_can_swap_their_unique_values(bench: Bench) -> None:
     with bench.transaction() as tx:
         tx.insert("account", account("u", "one", 1))

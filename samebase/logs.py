@@ -20,7 +20,12 @@ def get_logger() -> Any:
 def configure(name: str, log_format: Literal["json", "console"] | None, level: str) -> None:
     """Write lines to stderr; `log_format` None means console on a terminal and JSON elsewhere."""
     on_terminal = sys.stderr.isatty() if log_format is None else log_format == "console"
-    render = structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+    render: structlog.typing.Processor = (
+        # Not the default traceback: it shows local variables, and with them rows.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if on_terminal
+        else structlog.processors.JSONRenderer()
+    )
     shared: list[Any] = [
         _named(name),
         structlog.processors.add_log_level,

@@ -56,11 +56,16 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a runner takes its time: see Settings for the meaning of each."""
+    """How a runner takes its time: see Settings for the meaning of most.
+
+    Attributes:
+        backoff_seconds: pause after a session that ended with an error; doubles with each that achieved nothing.
+    """
 
     poll_seconds: float = 0.01
     batch: int = 500
     republish_after_seconds: float = 5.0
+    backoff_seconds: float = 0.04
 
 
 class Runner:
@@ -91,7 +96,7 @@ class Runner:
                     surroundings.close()
             except Restart as error:
                 failures = 1 if session is not None and session.applied_any else failures + 1
-                wait = min(0.02 * 2**failures, LONGEST_BACKOFF_SECONDS)
+                wait = min(self._pace.backoff_seconds * 2 ** (failures - 1), LONGEST_BACKOFF_SECONDS)
                 metrics.restarts.labels(type(error).__name__).inc()
                 log_line.warning(
                     "session ended, beginning again", error=str(error), failures=failures, wait_seconds=wait

@@ -141,5 +141,6 @@ def database_path(url: str) -> Path:
     prefix = "sqlite:///"
     path = Path(url.removeprefix(prefix))
     if not url.startswith(prefix) or not path.is_absolute() or "?" in url:
-        raise Misuse(f"{url!r} is not of the form sqlite:////absolute/path/of/a/file")
+        # Without the URL: it may be another database's, with a password.
+        raise Misuse("the URL is not of the form sqlite:////absolute/path/of/a/file")
     return path

@@ -1,0 +1,88 @@
+# Commands of the project. `make` alone lists them.
+# Settings of `make run`: PORT=8080 (the gateway's), USER=2 and RULE=3 (replicas), ADMINS=ada,bob (names of admins).
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PORT ?= 8080
+RULE ?= 3
+ADMINS ?=
+# The environment's USER is the name of whoever is signed in.
+ifneq ($(origin USER),command line)
+USER := 2
+endif
+
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+# Unit, contract and integration tests use all cores; e2e tests start a dozen processes each and come one by one.
+PARALLEL := -n auto --dist worksteal
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: installed ## start the whole system here: PORT=8080 USER=2 RULE=3 ADMINS=
+	@exec $(PY) -m tools.embedded --port '$(PORT)' --user '$(USER)' --rule '$(RULE)' --admins '$(ADMINS)'
+
+.PHONY: test
+test: installed-test ## everything below up to e2e; sets itself up
+	@$(MAKE) lint
+	@$(MAKE) types
+	@$(MAKE) contracts
+	$(PYTEST) $(PARALLEL) tests/unit tests/contract tests/integration
+	$(PYTEST) tests/e2e
+
+.PHONY: lint
+lint: installed-test ## ruff: rules and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+.PHONY: types
+types: installed-test ## mypy --strict on samebase
+	$(PY) -m mypy
+
+.PHONY: contracts
+contracts: installed-test ## which package may import which
+	.venv/bin/lint-imports
+
+.PHONY: unit
+unit: installed-test ## unit tests
+	$(PYTEST) $(PARALLEL) tests/unit
+
+.PHONY: contract
+contract: installed-test ## each port's suite, on its fake and on the real thing
+	$(PYTEST) $(PARALLEL) tests/contract
+
+.PHONY: integration
+integration: installed-test ## services and the sync process, each by itself
+	$(PYTEST) $(PARALLEL) tests/integration
+
+.PHONY: e2e
+e2e: installed-test ## real processes, real HTTP
+	$(PYTEST) tests/e2e
+
+.PHONY: mutants
+mutants: installed-test ## remove each rule of the core, and see that the tests notice
+	$(PY) -m tools.mutants
+
+.PHONY: soak
+soak: installed-test ## the core's random schedules for an hour
+	HYPOTHESIS_PROFILE=soak $(PYTEST) tests/unit/core
+
+.PHONY: bench
+bench: installed ## how fast the core is
+	$(PY) bench/core.py
+
+.PHONY: clean
+clean: ## remove .venv and caches; the data in .run/ stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find samebase services tools tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: installed
+installed:
+	@tools/venv.sh all
+
+.PHONY: installed-test
+installed-test:
+	@tools/venv.sh test

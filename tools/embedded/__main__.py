@@ -1,0 +1,3 @@
+from tools.embedded.cli import main
+
+main()

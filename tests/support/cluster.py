@@ -515,8 +515,7 @@ class Cluster:
         offset = database.state.offset
         shown = oracle.replay(offset, self.pending(database))
         assert database.rows == shown, f"{database.origin} at {offset} is not replay(pending, S):\n" + "\n".join(
-            f"  {id}: has {has}, should have {should}"
-            for id, (has, should) in difference(database.rows, shown).items()
+            f"  {id}: has {has}, should have {should}" for id, (has, should) in difference(database.rows, shown).items()
         )
         assert database.state.applied == oracle.applied[offset], f"{database.origin}: applied is wrong"
         assert database.state.reread <= offset

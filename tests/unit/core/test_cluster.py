@@ -12,55 +12,67 @@ on the same database, commits between capture and apply and between lock and bar
 
 from __future__ import annotations
 
-from itertools import product
-
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.support.cluster import NEW, OLD, Cluster, Database, Locked, Outgoing, Statement, Sync
 
-KEYS = (1, 2)
+KEYS = (1, 2, 3)
 NAMES = ("x", "y", None)
 
 
-def statements() -> list[Statement]:
-    """Everything that an application may say, on spaces so small that it conflicts all the time."""
+def statements(table: str) -> list[Statement]:
+    """What an application may say, on spaces so small that it conflicts all the time."""
     made: list[Statement] = []
     for key in KEYS:
-        made += [("insert", "note", {"id": key, "a": value}) for value in (1, 2)]
-        made += [("update", "note", (key,), {column: value}) for column in "ab" for value in (1, 2)]
-        made += [("insert", "hits", {"id": key, "n": value}) for value in (0, 2)]
-        made += [("add", "hits", (key,), "n", value) for value in (1, -1, 3)]
-        made += [("update", "hits", (key,), {"tag": value}) for value in (1, 2)]
-        made += [("insert", "acct", {"id": key, "name": value}) for value in NAMES]
-        made += [("update", "acct", (key,), {"name": value}) for value in NAMES]
-        made += [("update", "acct", (key,), {"v": value}) for value in (1, 2)]
-        seats = product(("p", None), (1, None), ("l", "m"))
-        made += [
-            ("insert", "seat", {"row": 1, "no": key, "guest": guest, "hall": hall, "label": label})
-            for guest, hall, label in seats
-        ]
-        made += [("update", "seat", (1, key), {"guest": value}) for value in ("p", "q", None)]
-        made += [("update", "seat", (1, key), {"hall": 1, "label": value}) for value in ("l", "m")]
-        for table in ("note", "hits", "acct"):
-            made += [("delete", table, (key,)), ("rekey", table, (key,), (3 - key,))]
-        made += [("delete", "seat", (1, key)), ("rekey", "seat", (1, key), (1, 3 - key))]
-    made += [("swap", "acct", (1,), (2,), "name"), ("swap", "seat", (1, 1), (1, 2), "guest")]
+        other = key % 3 + 1
+        if table == "note":
+            made += [("insert", "note", {"id": key, "a": value}) for value in (1, 2)]
+            made += [("update", "note", (key,), {column: value}) for column in "ab" for value in (1, 2)]
+        elif table == "hits":
+            made += [("insert", "hits", {"id": key, "n": value}) for value in (0, 2)]
+            made += [("add", "hits", (key,), "n", value) for value in (1, -1, 3)]
+            made += [("update", "hits", (key,), {"tag": value}) for value in (1, 2)]
+        elif table == "acct":
+            made += [("insert", "acct", {"id": key, "name": value}) for value in NAMES]
+            made += [("update", "acct", (key,), {"name": value}) for value in NAMES]
+            made += [("update", "acct", (key,), {"v": value}) for value in (1, 2)]
+            made.append(("swap", "acct", (key,), (other,), "name"))
+        else:
+            made += [
+                ("insert", "seat", {"row": 1, "no": key, "guest": guest, "hall": 1, "label": label})
+                for guest, label in (("p", "l"), (None, "m"), ("q", None))
+            ]
+            made += [("update", "seat", (1, key), {"guest": value}) for value in ("p", "q", None)]
+            made += [("update", "seat", (1, key), {"hall": 1, "label": value}) for value in ("l", "m")]
+            made.append(("swap", "seat", (1, key), (1, other), "guest"))
+        place, elsewhere = ((1, key), (1, other)) if table == "seat" else ((key,), (other,))
+        made += [("delete", table, place), ("rekey", table, place, elsewhere)]
     return made
 
 
+BY_TABLE = {name: statements(name) for name in OLD}
+START: list[Statement] = [
+    *(("insert", "note", {"id": key, "a": 0}) for key in KEYS),
+    *(("insert", "hits", {"id": key, "n": 2}) for key in KEYS),
+    *(("insert", "acct", {"id": key, "name": name}) for key, name in zip(KEYS, NAMES, strict=True)),
+    *(("insert", "seat", {"row": 1, "no": key, "guest": guest, "hall": 1, "label": label})
+      for key, guest, label in ((1, "p", "l"), (2, "q", "m"))),
+]  # fmt: skip
 WITH_NEW_COLUMNS: list[Statement] = [
     *(("update", table, (key,), {column: value}) for table, column in (("note", "c"), ("acct", "w"))
       for key in KEYS for value in (7, 8)),
     *(("insert", "note", {"id": key, "c": 8}) for key in KEYS),
 ]  # fmt: skip
 
-STATEMENTS = statements()
-BY_TABLE = {name: [made for made in STATEMENTS if made[1] == name] for name in OLD}
 one_statement = st.one_of(*(st.sampled_from(made) for made in BY_TABLE.values()))
-writes = st.lists(one_statement, min_size=1, max_size=4)
-few = st.integers(1, 4)
-who = st.integers(0, 7)
+merge_statement = st.sampled_from(BY_TABLE["note"] + BY_TABLE["hits"])
+writes = st.lists(one_statement, min_size=1, max_size=3)
+fates = st.lists(
+    st.sampled_from(["arrive", "arrive", "arrive", "lost", "late", "twice", "cut 1", "cut 2"]), min_size=1, max_size=6
+)
+sizes = st.integers(1, 5)
+who = st.integers(0, 9)
 
 
 class ClusterMachine(RuleBasedStateMachine):
@@ -71,10 +83,13 @@ class ClusterMachine(RuleBasedStateMachine):
         self.cluster = Cluster([])
         self.number = 0
 
-    @initialize(schemas=st.sampled_from(["nn", "nnn", "nnnn", "oo", "onn", "nno"]))
-    def begin(self, schemas: str) -> None:
-        """One letter a replica: new, or old and to be migrated."""
+    @initialize(schemas=st.sampled_from(["nn", "nnn", "nnnn", "onn", "no"]), start=st.booleans())
+    def begin(self, schemas: str, start: bool) -> None:
+        """One letter a replica: new, or old and to be migrated. Rows to begin with, known to all, or none."""
         self.cluster = Cluster([NEW if letter == "n" else OLD for letter in schemas])
+        if start:
+            self.commit(self.cluster.databases[-1 if schemas == "no" else 0], START)
+            self.everybody(sizes=10)
 
     def database(self, index: int) -> Database:
         return self.cluster.databases[index % len(self.cluster.databases)]
@@ -92,23 +107,35 @@ class ClusterMachine(RuleBasedStateMachine):
             return
         self.cluster.check(database)
 
+    def everybody(self, sizes: int) -> None:
+        for syncs in self.cluster.syncs:
+            syncs[0].capture()
+            while syncs[0].database.owner is None and syncs[0].outbox:
+                syncs[0].send()
+        for syncs in self.cluster.syncs:
+            while syncs[0].deliver(sizes):
+                self.cluster.check(syncs[0].database)
+
+    # -- applications --------------------------------------------------------------------------------------------
+
     @rule(index=who, statements=writes)
     def write(self, index: int, statements: list[Statement]) -> None:
         self.commit(self.database(index), statements)
 
-    @rule(index=who, statements=st.lists(st.sampled_from(BY_TABLE["note"] + BY_TABLE["hits"]), min_size=1, max_size=2))
+    @rule(index=who, statements=st.lists(merge_statement, min_size=1, max_size=2))
     def write_certified(self, index: int, statements: list[Statement]) -> None:
         self.commit(self.database(index), statements, certify=True)
 
-    @rule(index=who, statements=writes, undo=st.booleans())
-    def write_everywhere(self, index: int, statements: list[Statement], undo: bool) -> None:
-        """The same on every replica at once: conflicts without a doubt. Or a commit that nets to nothing."""
-        if undo:
-            made: list[Statement] = [("insert", "acct", {"id": 3, "name": "aside"}), ("delete", "acct", (3,))]
-            self.commit(self.database(index), made)
-            return
-        for database in self.cluster.databases:
-            self.commit(database, statements)
+    @rule(statements=st.lists(st.lists(one_statement, max_size=2), min_size=5, max_size=5))
+    def write_everywhere(self, statements: list[list[Statement]]) -> None:
+        """Something on every replica at once."""
+        for database, made in zip(self.cluster.databases, statements, strict=False):
+            self.commit(database, made)
+
+    @rule(index=who)
+    def write_nothing(self, index: int) -> None:
+        """A commit that nets to nothing."""
+        self.commit(self.database(index), [("insert", "acct", {"id": 9, "name": "z"}), ("delete", "acct", (9,))])
 
     @rule(index=who, statement=st.sampled_from(WITH_NEW_COLUMNS))
     def write_new_column(self, index: int, statement: Statement) -> None:
@@ -116,35 +143,43 @@ class ClusterMachine(RuleBasedStateMachine):
         if database.schema is NEW:
             self.commit(database, [statement])
 
+    # -- publishing ----------------------------------------------------------------------------------------------
+
     @rule(index=who, limit=st.sampled_from([1, 2, None]))
     def capture(self, index: int, limit: int | None) -> None:
         self.sync(index).capture(limit)
 
-    @rule(index=who, count=st.integers(1, 6))
-    def publish(self, index: int, count: int) -> None:
+    @rule(index=who, fates=fates)
+    def publish(self, index: int, fates: list[str]) -> None:
+        """What becomes of the next records, one by one; a part is a record like any other."""
         sync = self.sync(index)
         sync.capture()
-        for _ in range(count):
-            sync.send()
+        for fate in fates:
+            if fate.startswith("cut"):
+                sync.cut(int(fate[-1]))
+                sync.send()
+                continue
+            record = sync.publish()
+            if record is None:
+                return
+            if fate == "late":
+                self.cluster.flying.append(record)
+            for _ in range({"arrive": 1, "twice": 2}.get(fate, 0)):
+                sync.arrived(record, self.cluster.append(record.content))
 
-    @rule(index=who, fate=st.sampled_from(["lost", "late", "twice"]))
-    def publish_badly(self, index: int, fate: str) -> None:
-        sync = self.sync(index)
-        record = sync.publish()
-        if record is None:
-            return
-        if fate == "late":
-            self.cluster.flying.append(record)
-        elif fate == "twice":
-            self.cluster.append(record.content)
-            sync.arrived(record, self.cluster.append(record.content))
-
-    @rule(index=who, size=st.integers(1, 2), sent=st.integers(0, 3))
-    def publish_parts(self, index: int, size: int, sent: int) -> None:
-        sync = self.sync(index)
-        sync.cut(size)
-        for _ in range(sent):
-            sync.send()
+    @rule(index=who, statements=st.lists(one_statement, min_size=4, max_size=6), size=st.integers(1, 2), sent=sizes)
+    def write_large(self, index: int, statements: list[Statement], size: int, sent: int) -> None:
+        """A transaction in parts, perhaps unfinished, perhaps with the parts of a zombie in between."""
+        self.commit(self.database(index), statements)
+        syncs = self.cluster.syncs[index % len(self.cluster.syncs)]
+        for sync in syncs:
+            sync.capture()
+            while sync.database.owner is None and len(sync.outbox) > 1:
+                sync.send()
+            sync.cut(size)
+            size = 3 - size
+        for turn in range(sent):
+            syncs[turn % len(syncs)].send()
 
     @rule(index=who)
     def land(self, index: int) -> None:
@@ -153,7 +188,42 @@ class ClusterMachine(RuleBasedStateMachine):
             record: Outgoing = self.cluster.flying.pop(index % len(self.cluster.flying))
             self.cluster.append(record.content)
 
-    @rule(index=who, size=few)
+    # -- applying ------------------------------------------------------------------------------------------------
+
+    @rule(index=who, size=sizes, times=st.integers(1, 4))
+    def deliver(self, index: int, size: int, times: int) -> None:
+        sync = self.sync(index)
+        for _ in range(times):
+            sync.deliver(size)
+            self.cluster.check(sync.database)
+
+    @rule(
+        index=who,
+        size=sizes,
+        locked=st.lists(one_statement, max_size=2),
+        captured=st.lists(one_statement, max_size=2),
+        ending=st.sampled_from(["commit", "commit", "crash before", "crash after", "deadlock"]),
+    )
+    def deliver_disturbed(
+        self, index: int, size: int, locked: list[Statement], captured: list[Statement], ending: str
+    ) -> None:
+        """The application commits after the locks were taken and again after the barrier; anything may happen then."""
+        sync = self.sync(index)
+        if not sync.open(size):
+            return
+        self.commit(sync.database, locked)
+        while not sync.barrier():
+            pass
+        self.commit(sync.database, captured)
+        if ending == "crash before":
+            sync.start()
+        elif ending == "deadlock":
+            sync.deadlock()
+        else:
+            sync.finish(crash=ending == "crash after")
+        self.cluster.check(sync.database)
+
+    @rule(index=who, size=sizes)
     def open(self, index: int, size: int) -> None:
         self.sync(index).open(size)
 
@@ -167,27 +237,12 @@ class ClusterMachine(RuleBasedStateMachine):
         sync.finish(crash)
         self.cluster.check(sync.database)
 
-    @rule(index=who, size=few, times=st.integers(1, 3))
-    def deliver(self, index: int, size: int, times: int) -> None:
-        sync = self.sync(index)
-        for _ in range(times):
-            sync.deliver(size)
-            self.cluster.check(sync.database)
-
-    @rule(size=few)
+    @rule(size=sizes)
     def deliver_everywhere(self, size: int) -> None:
         """Everybody publishes and catches up, undisturbed."""
-        for syncs in self.cluster.syncs:
-            syncs[0].capture()
-            while syncs[0].database.owner is None and syncs[0].outbox:
-                syncs[0].send()
-        for syncs in self.cluster.syncs:
-            while syncs[0].deliver(size):
-                self.cluster.check(syncs[0].database)
+        self.everybody(size)
 
-    @rule(index=who)
-    def deadlock(self, index: int) -> None:
-        self.sync(index).deadlock()
+    # -- processes and replicas ----------------------------------------------------------------------------------
 
     @rule(index=who)
     def crash(self, index: int) -> None:
@@ -201,10 +256,14 @@ class ClusterMachine(RuleBasedStateMachine):
         if len(syncs) == 1:
             syncs.append(Sync(self.cluster, syncs[0].database))
 
-    @rule(index=who, statements=st.lists(one_statement, max_size=2))
-    def boot(self, index: int, statements: list[Statement]) -> None:
+    @rule(index=who, statements=st.lists(one_statement, max_size=2), restarted=st.booleans())
+    def boot(self, index: int, statements: list[Statement], restarted: bool) -> None:
+        """A new replica from the snapshot of one that runs, or of one that has just begun to."""
         if len(self.cluster.databases) < 5:
-            self.cluster.boot(index % len(self.cluster.databases), statements)
+            index %= len(self.cluster.databases)
+            if restarted:
+                self.cluster.syncs[index][0].start()
+            self.cluster.boot(index, statements)
 
     @rule(index=who)
     def migrate(self, index: int) -> None:

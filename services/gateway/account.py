@@ -47,7 +47,7 @@ def blueprint(runtime: Runtime, verifier: Verifier) -> Blueprint:
             visit.sign_out()
             problem = error.problem() if isinstance(error, Unanswered) else error
             return jsonify(status="error", type=kind, currentAuthority="guest", message=message(problem))
-        visit.sign_in(token)
+        visit.sign_in(token, answer)
         return jsonify(status="ok", type=kind, currentAuthority=authority)
 
     @blueprint.route("/api/login/outLogin", methods=["GET", "POST"])
@@ -55,8 +55,8 @@ def blueprint(runtime: Runtime, verifier: Verifier) -> Blueprint:
         check_origin()
         visit = begin(runtime)
         try:
-            answer = visit.call("user", "DELETE", "/user/session")
-            if not answer.ok and answer.status != 401:
+            answer = visit.end_session()
+            if not answer.ok:
                 log.warning("session not ended", status=answer.status)
         except Unanswered as error:
             # the browser forgets the access token all the same, and it expires soon

@@ -45,6 +45,8 @@ def create_app(settings: GatewaySettings | None = None, resolver: Resolver | Non
     def prepare() -> None:
         if request.endpoint != "healthz":
             runtime.start()
+        if len(request.get_data()) > web.MAX_BODY_BYTES:  # chunked: its length is known only now
+            raise Problem("too-large", f"The body has more than {web.MAX_BODY_BYTES} bytes.")
         if _is_page() and request.method not in _SAFE:
             page.check_origin()
 

@@ -61,10 +61,19 @@ def respond(answer: Answer, body: bytes | None = None) -> Response:
     return response
 
 
+def set_cookie(
+    response: Response, request: Request, name: str, value: str, *, max_age: int | None = None, path: str = "/"
+) -> None:
+    """A cookie that scripts cannot read and other sites cannot send writes with.
+
+    Args:
+        max_age: seconds; 0 removes it; None: until the browser ends.
+    """
+    response.set_cookie(name, value, max_age, path=path, httponly=True, samesite="Lax", secure=request.is_secure)
+
+
 def keep_token(response: Response, request: Request, service: str, token: str | None) -> None:
     """Put a write's token into the browser's cookie. Reads must not: their answer, overtaken by a write's, would set
     the cookie back."""
     if token and token != request.cookies.get(token_cookie(service)):
-        response.set_cookie(
-            token_cookie(service), token, httponly=True, samesite="Lax", secure=request.is_secure, path="/"
-        )
+        set_cookie(response, request, token_cookie(service), token)

@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from http.cookies import Morsel, SimpleCookie
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,13 +17,17 @@ from services.common.auth import Caller, Verifier
 from services.common.errors import PROBLEMS, Problem
 from services.gateway.caller import Unanswered
 from services.gateway.exchange import Answer, Call
-from services.gateway.headers import keep_token, origin_of, token_cookie
+from services.gateway.headers import keep_token, origin_of, set_cookie, token_cookie
 from services.gateway.runtime import SERVICES, Runtime
 
 COOKIE = "jwtToken"
-"""Holds the access token. The page cannot read it."""
+"""Holds the access token. Scripts cannot read it."""
 
 LIFETIME_SECONDS = 15 * 60
+
+SESSION_COOKIE = "pageSession"
+SESSION_PATH = "/api/login"
+"""Holds the user service's session cookie for the one call of a page that needs it: signing out."""
 
 
 class Visit:
@@ -33,6 +38,8 @@ class Visit:
         self._request = request
         self._jwt = request.cookies.get(COOKIE)
         self._tokens = {service: request.cookies.get(token_cookie(service)) for service in SERVICES}
+        self._session = request.cookies.get(SESSION_COOKIE)
+        self._new_session: Morsel[str] | None = None
         self._lock = threading.Lock()
         self._renewal: Future[str | None] | None = None
         self._new_jwt: str | None = None
@@ -70,11 +77,7 @@ class Visit:
             headers["Content-Type"] = "application/json"
         encoded = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         call = Call(service, method, path, urlencode(query or {}), headers, encoded, within)
-        answer = self._runtime.caller.send(call)
-        if not call.safe:
-            with self._lock:
-                self._tokens[service] = tokens.merge(self._tokens[service], answer.header(tokens.HEADER)) or None
-        return answer
+        return self._send(call)
 
     def headers(self, service: str) -> dict[str, str]:
         """Of a call to that service: who asks, and the token."""
@@ -89,12 +92,24 @@ class Visit:
         """Fill in the items' owners. Returns the services that did not help."""
         return [] if self._runtime.people.introduce(items, self.headers("user")) else ["user"]
 
-    def sign_in(self, access_token: str) -> None:
-        """The answer sets the cookie."""
+    def sign_in(self, access_token: str, answer: Answer) -> None:
+        """The answer sets the cookies.
+
+        Args:
+            answer: of the user service, with its session cookie.
+        """
         self._new_jwt, self._leaves = access_token, False
+        for name, value in answer.headers:
+            if name.lower() == "set-cookie":
+                self._new_session = SimpleCookie(value).get("session") or self._new_session
+
+    def end_session(self) -> Answer:
+        """End the session at the user service: no access token is renewed from now on. Raises Unanswered."""
+        headers = self.headers("user") | ({"Cookie": f"session={self._session}"} if self._session else {})
+        return self._send(Call("user", "DELETE", "/user/session", headers=headers))
 
     def sign_out(self) -> None:
-        """The answer removes the cookie."""
+        """The answer removes the cookies."""
         self._new_jwt, self._leaves, self._renewal = None, True, None
 
     def finish(self, response: Response) -> Response:
@@ -104,16 +119,27 @@ class Visit:
                 self._new_jwt = self._renewal.result(timeout=self._within)
             except FutureTimeout:
                 self._renewal.cancel()
-        secure = self._request.is_secure
         if self._new_jwt:
-            response.set_cookie(
-                COOKIE, self._new_jwt, LIFETIME_SECONDS, httponly=True, samesite="Lax", secure=secure, path="/"
+            set_cookie(response, self._request, COOKIE, self._new_jwt, max_age=LIFETIME_SECONDS)
+        if self._new_session:
+            lifetime = int(self._new_session["max-age"] or LIFETIME_SECONDS)
+            set_cookie(
+                response, self._request, SESSION_COOKIE, self._new_session.value, max_age=lifetime, path=SESSION_PATH
             )
-        elif self._leaves:
-            response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=secure, path="/")
+        if self._leaves:
+            set_cookie(response, self._request, COOKIE, "", max_age=0)
+            set_cookie(response, self._request, SESSION_COOKIE, "", max_age=0, path=SESSION_PATH)
         for service, token in self._tokens.items():
             keep_token(response, self._request, service, token)
         return response
+
+    def _send(self, call: Call) -> Answer:
+        answer = self._runtime.caller.send(call)
+        if not call.safe:
+            with self._lock:
+                known = self._tokens[call.service]
+                self._tokens[call.service] = tokens.merge(known, answer.header(tokens.HEADER)) or None
+        return answer
 
     @property
     def _within(self) -> float:

@@ -61,7 +61,8 @@ Script = Callable[[Seen], Reply | Misbehave]
 def problem(status: int, slug: str, **more: Any) -> Reply:
     """A problem document, as the services send them."""
     document = {"type": f"https://example.org/problems/{slug}", "title": slug, "status": status, "detail": slug, **more}
-    return Reply(status, document, {"Content-Type": "application/problem+json", "Retry-After": "1"})
+    headers = {"Content-Type": "application/problem+json"}
+    return Reply(status, document, headers | ({"Retry-After": "1"} if status in (429, 503) else {}))
 
 
 class Upstream:

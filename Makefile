@@ -68,7 +68,7 @@ mutants: installed-test ## remove each rule of the core, and see that the tests 
 
 .PHONY: soak
 soak: installed-test ## the core's random schedules for an hour
-	HYPOTHESIS_PROFILE=soak $(PYTEST) tests/unit/core
+	$(PY) bench/soak.py --minutes 60
 
 .PHONY: bench
 bench: installed ## how fast the core is

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tools.embedded import directory as data
 from tools.embedded import keys, plan, ports
@@ -34,6 +35,9 @@ def main() -> None:
             sys.stderr.write(refused.details + "\n")
         sys.stderr.write(f"samebase: {refused}\n")
         sys.exit(1)
+    except BrokenPipeError:  # whoever read our lines is gone; so is everything that was started
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -47,15 +51,21 @@ def _run(arguments: argparse.Namespace) -> None:
     data.check(directory, replicas)
     began = time.monotonic()
     print(f"samebase: starting {arguments.user} user and {arguments.rule} rule replicas, data in {directory}")
-    data.migrate_all(directory, replicas)
+    data.migrate_all(replicas)
     Supervisor(directory, processes, lambda line: print(f"samebase: {line}")).run(
         lambda: print(_ready_text(directory, processes, replicas, time.monotonic() - began))
     )
     print("samebase: stopped")
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, where argparse would print its whole usage."""
+        self.exit(2, f"samebase: {message}\n")
+
+
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m tools.embedded", description="Runs the whole system on this machine.")
+    parser = _Parser("python -m tools.embedded", description="Runs the whole system on this machine.")
     parser.add_argument("--port", type=_number("PORT", 1, plan.HIGHEST_PORT), default=8080, help="of the gateway")
     parser.add_argument("--user", type=_number("USER", 1, plan.MOST_REPLICAS), default=2, help="replicas of user")
     parser.add_argument("--rule", type=_number("RULE", 1, plan.MOST_REPLICAS), default=3, help="replicas of rule")

@@ -17,6 +17,7 @@ from tools.embedded.errors import Refused
 from tools.embedded.plan import MIGRATIONS, Replica
 
 BEGIN_ANEW = "restore it, or remove {} to begin anew"
+REBUILD = "remove it and its -wal file, and it is built again from the log (without what it had not published)"
 
 
 def take(directory: Path) -> TextIO:
@@ -50,29 +51,29 @@ def sign(lock: TextIO, url: str) -> None:
 
 def check(directory: Path, replicas: Sequence[Replica]) -> None:
     """Raises Refused if a database or a log is damaged, or if databases and log do not belong together."""
+    anew = BEGIN_ANEW.format(directory)
     for log in sorted({replica.log for replica in replicas}):
-        identity = _identity(log, "SELECT identity FROM meta", directory)
+        identity = _identity(log, "SELECT identity FROM meta", anew)
         for database in sorted(directory.glob(f"{log.name.partition('.')[0]}-*.db")):
-            bound = _identity(database, "SELECT log_identity FROM samebase_replica", directory)
+            bound = _identity(database, "SELECT log_identity FROM samebase_replica", REBUILD)
             if bound is None or bound == identity:
                 continue
-            state = "is gone" if identity is None else "is not the one that"
-            belongs = f", and {database.name} has data of it" if identity is None else f" {database.name} has data of"
-            raise Refused(f"the log {log} {state}{belongs}: {BEGIN_ANEW.format(directory)}")
+            if identity is None:
+                raise Refused(f"the log {log} is gone, and {database.name} has data of it: {anew}")
+            raise Refused(f"the log {log} is not the one that {database.name} has data of: {anew}")
 
 
-def migrate_all(directory: Path, replicas: Sequence[Replica]) -> None:
+def migrate_all(replicas: Sequence[Replica]) -> None:
     """Bring the replicas' databases up to date, or make them. Raises Refused."""
     for replica in replicas:
         try:
             migrate(f"sqlite:///{replica.database}", MIGRATIONS[replica.service])
         except SQLAlchemyError as error:
             why = str(error).splitlines()[0]
-            hint = BEGIN_ANEW.format(directory)
-            raise Refused(f"the database {replica.database} cannot be migrated: {why}: {hint}") from error
+            raise Refused(f"the database {replica.database} cannot be migrated: {why}: {REBUILD}") from error
 
 
-def _identity(path: Path, query: str, directory: Path) -> str | None:
+def _identity(path: Path, query: str, hint: str) -> str | None:
     """What the query finds in a sound database; None if there is no such file, table or row."""
     if not path.exists():
         return None
@@ -80,11 +81,11 @@ def _identity(path: Path, query: str, directory: Path) -> str | None:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
-                raise Refused(f"the database {path} is damaged ({found}): {BEGIN_ANEW.format(directory)}")
+                raise Refused(f"the database {path} is damaged ({found.splitlines()[-1]}): {hint}")
             table = query.rpartition(" ")[2]
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is None:
                 return None
             row = connection.execute(query).fetchone()
             return None if row is None else row[0]
     except sqlite3.Error as error:
-        raise Refused(f"the database {path} cannot be read ({error}): {BEGIN_ANEW.format(directory)}") from error
+        raise Refused(f"the database {path} cannot be read ({error}): {hint}") from error

@@ -1,8 +1,8 @@
 """Which log entries count, and joining the parts of large transactions.
 
 R1, the `prev` rule: an entry counts if and only if its `prev` is the seq of its origin's last entry that counted (0
-for an origin not seen yet; a rejected entry counts too). Anything else is ignored. So duplicates go, and so does an entry
-that overtook an earlier one which was lost: were it admitted, the earlier one could never come any more.
+for an origin not seen yet; a rejected entry counts too). Anything else is ignored. So duplicates go, and so does an
+entry that overtook an earlier one which was lost: were it admitted, the earlier one could never come any more.
 
 R7, parts: they carry (start, total). Start 0 begins anew, any other start must equal what is held, else the part is
 ignored. Unfinished parts are held in memory only; what is stored is, per origin, the offset of the part that began
@@ -59,13 +59,16 @@ class Admission:
         self.offset = state.offset
         self.applied = dict(state.applied)
         self.held: dict[str, Held] = {}
-        self._rereading = dict(state.held)
+        self.unfinished = dict(state.held)
+        """Per origin the offset of the part that began its unfinished transaction, as it is stored: known before the
+        parts have been read again."""
         self._schema = schema
-        self._last: tuple[Sequence[Entry], Batch] | None = None
+        self._last: tuple[tuple[Entry, ...], Batch] | None = None
 
     def admit(self, entries: Sequence[Entry]) -> Batch:
         """Which of these entries count. Repeated calls with the same batch cost nothing.
         Raises SchemaBehind if one that counts does not fit this replica's tables."""
+        entries = tuple(entries)  # of a tuple: the same object; a list may have changed since
         if self._last is None or self._last[0] is not entries:
             self._last = (entries, self._admit(entries))
         return self._last[1]
@@ -78,8 +81,10 @@ class Admission:
         for origin, held in batch.held.items():
             if held is None:
                 self.held.pop(origin, None)
+                self.unfinished.pop(origin, None)
             else:
                 self.held[origin] = held
+                self.unfinished[origin] = held.offset
 
     def _admit(self, entries: Sequence[Entry]) -> Batch:
         counted: list[tuple[int, Transaction]] = []
@@ -91,7 +96,7 @@ class Admission:
             header = content.header if isinstance(content, Part) else content
             origin = header.origin
             rereading = place < self.offset
-            if rereading and place < self._rereading.get(origin, self.offset):
+            if rereading and place < self.unfinished.get(origin, self.offset):
                 continue
             offset = max(offset, place + 1)
             have = applied.get(origin)
@@ -122,7 +127,7 @@ class Admission:
                 self._check_schema(transaction, place)
             counted.append((place, transaction))
             applied[origin] = transaction.seq
-            if origin in self.held or held.get(origin) is not None:
+            if origin in self.unfinished or origin in held:
                 held[origin] = None
         return Batch(counted, offset, applied, held, gap)
 

@@ -15,11 +15,15 @@ when it was written, so that one `fold` serves every policy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from samebase.core.errors import Misuse
 from samebase.core.types import Change, Policy, Row, RowChange, RowId, Scalar, Schema, Table, UniqueId
+
+_EXACT = Context(prec=200, traps=[])
+"""DECIMAL has at most 65 digits, 30 of them after the point. The thread's own context rounds to 28, or to whatever
+somebody has set: rows must not depend on that."""
 
 
 def fold(change: Change, row: Row | None, defaults: Mapping[str, Scalar]) -> Row | None:
@@ -47,10 +51,15 @@ def fold(change: Change, row: Row | None, defaults: Mapping[str, Scalar]) -> Row
             result[column] = value
     for column, low, high in deltas:
         if after[column] != before[column]:
-            result[column] = min(
-                max(_number(row[column]) + (_number(after[column]) - _number(before[column])), low), high
-            )
+            result[column] = min(max(_added(row[column], before[column], after[column]), low), high)
     return result
+
+
+def _added(value: Scalar, before: Scalar, after: Scalar) -> Any:
+    numbers = _number(value), _number(before), _number(after)
+    if any(isinstance(number, Decimal) for number in numbers):
+        return _EXACT.add(numbers[0], _EXACT.subtract(numbers[2], numbers[1]))
+    return numbers[0] + (numbers[2] - numbers[1])
 
 
 def _number(value: Scalar) -> Any:

@@ -137,6 +137,7 @@ class Replica:
         )
         self._last_published = commit.seq
         self._pending.add(transaction)
+        self._decided = None  # It knew nothing of this commit, which may build on rows whose base row it moves.
         return Publish(transaction)
 
     def concerned(self, entries: Sequence[Entry]) -> Concerned:
@@ -265,26 +266,27 @@ class Replica:
 
     def log_state(self, rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         """Every row of S(offset), from every row that the database shows at this very state: rows that pending
-        transactions touch are replaced by their base rows. What a snapshot streams."""
-        seen = set()
+        transactions touch are replaced by their base rows. What a snapshot streams: commits may be captured while it
+        does (they build on the rows as they were), but nothing may be written."""
+        return self._overlaid(rows, dict(self._pending.base))
+
+    def _overlaid(self, rows: Iterable[tuple[str, Row]], bases: dict[RowId, Row | None]) -> Iterator[tuple[str, Row]]:
         for table, row in rows:
             id = row_id(table, self.schema[table].policy, row)
-            if self._pending.touches(id):
-                seen.add(id)
-                base = self._pending.base[id]
-                if base is not None:
-                    yield table, base
-            else:
+            if id not in bases:
                 yield table, row
-        for id, base in self._pending.base.items():
-            if id not in seen and base is not None:
+            elif (base := bases.pop(id)) is not None:
+                yield table, base
+        for id, base in bases.items():
+            if base is not None:
                 yield id[0], base
 
     def snapshot_state(self) -> State:
         """The state that goes with `log_state`: no pending transactions, no origin."""
         admission = self._admission
-        held = {origin: part.offset for origin, part in admission.held.items()}
-        return State(origin="", offset=admission.offset, applied=dict(admission.applied), held=held)
+        return State(
+            origin="", offset=admission.offset, applied=dict(admission.applied), held=dict(admission.unfinished)
+        )
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -295,7 +297,7 @@ class Replica:
         uniques: dict[UniqueId, None] = {}
         linked: set[int] = set()
         for _, transaction in batch.counted:
-            if transaction.origin != self.origin:
+            if transaction.origin != self.origin or not self._complete(transaction):
                 for change in transaction.changes:
                     rows[change.table, change.key] = None
                 for unique in footprint_uniques(transaction.changes) if transaction.certified else ():
@@ -324,6 +326,16 @@ class Replica:
                     uniques[unique] = None
                     frontier += self._pending.certified_on_unique(unique)
         return _Scope(rows, uniques, linked)
+
+    def _complete(self, transaction: Transaction) -> bool:
+        """Whether an own entry names every column. One from before a migration does not, and what the log makes of it
+        may differ from what replay makes of the same commit, completed: it concerns what a foreign one would."""
+        return all(
+            len(row) == len(self.schema[change.table].columns)
+            for change in transaction.changes
+            for row in (change.before, change.after)
+            if row is not None
+        )
 
     def _check(self, beneath: _LogState, scope: _Scope, rows: Rows) -> None:
         """R10: the rows read are replay(pending, S) for the keys in hand."""

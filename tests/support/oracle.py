@@ -1,7 +1,8 @@
 """The deliberately dumb oracle: apply the whole log, in order, to an empty dict.
 
-Written from the rules, not from the core: it shares nothing with it but the value types. It knows no batches, no pending
-transactions, no base rows, no restarts; it looks through every row for a unique value. What it says is what must be.
+Written from the rules, not from the core: it shares nothing with it but the value types. It knows no batches, no
+pending transactions, no base rows, no restarts; it looks through every row for a unique value.
+What it says is what must be.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Random schedules of two to five replicas on the real core, compared with the dumb oracle after every step.
 
 Checked after every step: the invariant database == replay(pending, S(offset)) (which includes atomicity: no state in
-between is ever visible), verdicts and records, and that an own echo writes no row. At the end of every schedule everything
-is drained, and all replicas, those booted from snapshots too, must hold the same rows and records byte for byte.
+between is ever visible), verdicts and records, and that an own echo writes no row. At the end of every schedule
+everything is drained, and all replicas, those booted from snapshots too, must hold the same rows and records byte for
+byte.
 
 Schedules contain lost, repeated, late and cut publishes, crashes between any two effects, deadlocks, a zombie process
 on the same database, commits between capture and apply and between lock and barrier, snapshots, and a migration.
@@ -11,6 +12,8 @@ on the same database, commits between capture and apply and between lock and bar
 """
 
 from __future__ import annotations
+
+import sys
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -277,7 +280,8 @@ class ClusterMachine(RuleBasedStateMachine):
             self.cluster.check(database)
 
     def teardown(self) -> None:
-        self.cluster.drain()
+        if sys.exc_info()[0] is None:
+            self.cluster.drain()
 
 
 TestCluster = ClusterMachine.TestCase

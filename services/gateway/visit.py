@@ -126,11 +126,12 @@ class Visit:
             set_cookie(
                 response, self._request, SESSION_COOKIE, self._new_session.value, max_age=lifetime, path=SESSION_PATH
             )
-        if self._leaves:
-            set_cookie(response, self._request, COOKIE, "", max_age=0)
-            set_cookie(response, self._request, SESSION_COOKIE, "", max_age=0, path=SESSION_PATH)
         for service, token in self._tokens.items():
             keep_token(response, self._request, service, token)
+        if self._leaves:
+            set_cookie(response, self._request, SESSION_COOKIE, "", max_age=0, path=SESSION_PATH)
+            # the last one: curl 7 forgets a removal that another cookie follows
+            set_cookie(response, self._request, COOKIE, "", max_age=0)
         return response
 
     def _send(self, call: Call) -> Answer:

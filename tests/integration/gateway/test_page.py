@@ -325,6 +325,8 @@ def test_signing_out_ends_the_session_and_the_cookies(site: Site, method: str) -
     answer = client.open("/api/login/outLogin", method=method)
     assert (answer.status_code, answer.json) == (200, {"success": True})
     assert client.get_cookie("jwtToken") is None
+    assert client.get_cookie("pageSession", path="/api/login") is None
+    assert answer.headers.getlist("Set-Cookie")[-1].startswith("jwtToken=;")
     last = site.user[0].seen[-1]
     assert (last.method, last.path, last.headers["Cookie"]) == ("DELETE", "/user/session", "session=refresh-secret")
     assert last.headers["X-Replica-Token"] == "user-1@x:3"

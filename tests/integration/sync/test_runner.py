@@ -330,3 +330,69 @@ def test_remembers_what_became_of_requests_from_before_its_start(group: Replicas
         "first": ("ordered", True, None),
         "no": ("ordered", False, "changed"),
     }
+
+
+def test_a_commit_that_is_captured_inside_a_batch_is_published_after_it(tmp_path: Path) -> None:
+    log = MemoryLog()
+    committed = threading.Event()
+
+    class Meddling:
+        """A log after whose read the application commits: after the round's capture, before the batch's barrier."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(log, name)
+
+        def read(self, offset: int, limit: int) -> object:
+            records = log.read(offset, limit)
+            if records and not committed.is_set():
+                committed.set()
+                group.write("a", "INSERT INTO item (id) VALUES ('mine')", request="late")
+            return records
+
+    with replicas(tmp_path, lambda: log) as group:
+        group.ready("b")
+        never = Pace(0.002, 50, republish_after_seconds=3600)
+        a = group.ready("a", pace=never, wrap=lambda surroundings: replace(surroundings, log=Meddling()))
+        group.write("b", "INSERT INTO item (id) VALUES ('theirs')")
+        wait_for(committed.is_set, "the application committed in between")
+        fate = a.progress.fate("late", until=lambda fate: fate.level == "ordered", timeout=10)
+        assert fate is not None
+        assert fate.accepted is True
+        assert len(group.assert_identical("a", "b")["item"]) == 2
+
+
+def test_a_large_transaction_arrives_whole_though_the_reader_restarts_in_the_middle(tmp_path: Path) -> None:
+    log = MemoryLog()
+    with replicas(tmp_path, lambda: log) as group:
+        group.ready("a")
+        b = group.ready("b")
+        log.hold()
+        group.write("a", *(f"INSERT INTO item (id, data) VALUES ('{n}', randomblob(400000))" for n in range(5)))
+        wait_for(lambda: len(log.waiting) >= 3, "it is on its way, in parts")
+        log.deliver()
+        log.deliver()
+        wait_for(lambda: b.progress.position().offset == 2, "b has read the first parts")
+        b.stop()
+        assert group.content("b")["item"] == []
+        group.ready("b")
+        log.release()
+        assert len(group.assert_identical("a", "b")["item"]) == 5
+
+
+def test_a_migration_under_a_running_sync_process_is_taken_up(group: Replicas) -> None:
+    for name in ("a", "b"):
+        group.ready(name)
+    group.write("a", "INSERT INTO item (id) VALUES ('old')")
+    group.settle()
+    for name in ("a", "b"):
+        group.write(name, "ALTER TABLE item ADD COLUMN colour TEXT DEFAULT 'grey'")
+    for name in ("a", "b"):
+        wait_for(lambda name=name: "new_colour" in columns(group.path(name)), f"{name} captures the new column")
+    group.settle()
+    group.write("a", "UPDATE item SET colour = 'red' WHERE id = 'old'", "INSERT INTO item (id) VALUES ('new')")
+    assert [(row[0], row[-1]) for row in group.assert_identical("a", "b")["item"]] == [("new", "grey"), ("old", "red")]
+
+
+def columns(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {row[1] for row in connection.execute("PRAGMA table_info(samebase_change_item)")}

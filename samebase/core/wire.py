@@ -21,10 +21,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from math import isfinite
+from math import isfinite, isinf
 from typing import Any
 
-from samebase.core.errors import TooLarge, Unreadable
+from samebase.core.errors import Misuse, TooLarge, Unreadable
 from samebase.core.types import (
     Change,
     Delta,
@@ -79,6 +79,11 @@ def encode(transaction: Transaction, limit: int = 900_000) -> list[Record]:
     for texts in slices:
         envelope["transaction"] |= {"start": start, "total": len(transaction.changes)}
         value = f'{_dumps(envelope)[:-1]},"tables":{described},"changes":[{",".join(texts)}]}}'
+        if len(value) > limit:
+            raise TooLarge(
+                f"transaction {transaction.seq} of {transaction.origin}: what its record says beside the rows does not "
+                f"fit into {limit} bytes"
+            )
         records.append(Record(value.encode("ascii"), headers))
         start += len(texts)
     return records
@@ -87,7 +92,9 @@ def encode(transaction: Transaction, limit: int = 900_000) -> list[Record]:
 def decode(value: bytes, offset: int) -> Entry:
     """The entry that stands at `offset`. Raises Unreadable for anything that `encode` cannot have made."""
     try:
-        data = json.loads(value)
+        data = json.loads(value, parse_constant=_no_constant)
+        if b"\\ud" in value or b"\\uD" in value:
+            _dumps_unescaped(data).encode()  # A lone surrogate is no text, and no database takes it.
         source, about = data["source"], data["transaction"]
         policies = {_text(name): _policy(json.dumps(spec)) for name, spec in data["tables"].items()}
         changes = tuple(_change_from_json(change, policies) for change in data["changes"])
@@ -103,8 +110,12 @@ def decode(value: bytes, offset: int) -> Entry:
             ts_ms=_count(source["ts_ms"]),
         )
         start, total = _count(about["start"]), _count(about["total"])
-        if not 0 <= header.prev < header.seq or start + len(changes) > total or not changes:
+        if not header.origin or not header.prev < header.seq or start + len(changes) > total or not changes:
             raise ValueError("positions make no sense")
+        if not header.certified and (header.certify_all or any(change.policy.strict for change in changes)):
+            raise ValueError("it must be certified")
+        if len({change.id for change in changes}) != len(changes):
+            raise ValueError("one key has two changes")
     except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation, RecursionError) as error:
         raise Unreadable(offset, f"{type(error).__name__}: {error}") from error
     if len(changes) == total:
@@ -185,18 +196,32 @@ def _dumps(data: Any) -> str:
     return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
 
+def _dumps_unescaped(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
 def _to_json(value: Scalar) -> Any:
+    if value is None:
+        return None
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal) and value.is_finite():
         return {"$decimal": str(value)}
-    if isinstance(value, float) and not isfinite(value):
+    if isinstance(value, float) and isinf(value):
         return {"$float": repr(value)}
-    return value
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int | str) or (isinstance(value, float) and isfinite(value)):
+        return value
+    raise Misuse(f"{value!r} is not a column's value")
 
 
 def _from_json(data: Any) -> Scalar:
-    if data is None or type(data) in (str, int, float):
+    if data is None or type(data) in (str, int) or (type(data) is float and isfinite(data)):
         return data  # type: ignore[no-any-return]
     if isinstance(data, dict) and len(data) == 1:
         ((tag, text),) = data.items()
@@ -206,9 +231,11 @@ def _from_json(data: Any) -> Scalar:
             except binascii.Error as error:
                 raise ValueError(str(error)) from error
         if tag == "$decimal":
-            return Decimal(_text(text))
-        if tag == "$float":
-            return float(_text(text))
+            decimal = Decimal(_text(text))
+            if decimal.is_finite():
+                return decimal
+        if tag == "$float" and text in ("inf", "-inf"):
+            return float(text)
     raise ValueError(f"not a column's value: {str(data)[:100]}")
 
 
@@ -234,12 +261,26 @@ def _change_from_json(data: Any, policies: Mapping[str, Policy]) -> Change:
     before = None if data["before"] is None else _row_from_json(data["before"])
     after = None if data["after"] is None else _row_from_json(data["after"])
     policy = policies[data["table"]]
+    if before is not None and after is not None and before.keys() != after.keys():
+        raise ValueError("before and after do not have the same columns")
+    for row in (before, after):
+        if row is not None:
+            _check_row(row, policy)
     keys = {tuple([row[column] for column in policy.key]) for row in (before, after) if row is not None}
     if len(keys) != 1:
         raise ValueError("a change needs a row, and one key")
     if data["op"] != ("c" if before is None else "d" if after is None else "u"):
         raise ValueError(f"op {data['op']!r} does not fit its rows")
     return Change(data["table"], keys.pop(), before, after, policy)
+
+
+def _check_row(row: Row, policy: Policy) -> None:
+    """What the policy says of columns is so. Raises KeyError or ValueError."""
+    for columns in policy.unique:
+        for column in columns:
+            row[column]
+    for delta in policy.delta:
+        _number(row[delta.column])
 
 
 def _policy_to_json(policy: Policy) -> dict[str, Any]:
@@ -256,6 +297,8 @@ def _policy(text: str) -> Policy:
     data = json.loads(text)
     if data["policy"] not in ("merge", "strict"):
         raise ValueError(f"unknown policy {data['policy']!r}")
+    if data["unique"] and data["policy"] != "strict":
+        raise ValueError("a table with a unique index must be strict")
     return Policy(
         kind=data["policy"],
         key=_names(data["key"]),
@@ -276,7 +319,7 @@ def _names(data: Any) -> tuple[str, ...]:
 def _number(value: Scalar) -> int | Decimal:
     if isinstance(value, int | Decimal):
         return value
-    raise ValueError("a delta column's range must be whole numbers or decimals")
+    raise ValueError("a delta column holds whole numbers or decimals, and so does its range")
 
 
 def _text(data: Any) -> str:

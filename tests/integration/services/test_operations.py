@@ -1,0 +1,65 @@
+"""/healthz, /readyz, /status, /metrics: what operators see."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.services import Api
+
+
+@pytest.fixture(params=["rule", "user"])
+def api(request: pytest.FixtureRequest, rule: Api, user: Api) -> Api:
+    return {"rule": rule, "user": user}[request.param]
+
+
+def test_a_process_that_answers_is_alive_whatever_sync_does(api: Api) -> None:
+    api.sync.down = True
+    response = api.client.get("/healthz")
+    assert (response.status_code, response.get_json()) == (200, {"alive": True})
+
+
+def test_a_replica_is_ready_when_its_sync_is(api: Api) -> None:
+    response = api.client.get("/readyz")
+    assert (response.status_code, response.get_json()) == (200, {"ready": True, "reason": None})
+
+
+@pytest.mark.parametrize("state", ["starting", "catching-up", "paused", "stopped"])
+def test_a_replica_whose_sync_is_not_ready_says_why(api: Api, state: str) -> None:
+    api.sync.state = state
+    response = api.client.get("/readyz")
+    assert response.status_code == 503
+    assert response.get_json()["ready"] is False
+    assert state in response.get_json()["reason"]
+    assert "the test says so" in response.get_json()["reason"]
+    assert int(response.headers["Retry-After"]) >= 1
+
+
+def test_a_replica_whose_sync_is_away_is_not_ready(api: Api) -> None:
+    api.sync.down = True
+    assert api.client.get("/readyz").status_code == 503
+    status = api.client.get("/status").get_json()
+    assert status["sync"]["state"] == "unreachable"
+
+
+def test_status_has_the_status_of_sync(api: Api) -> None:
+    status = api.client.get("/status").get_json()
+    assert status["name"].startswith(status["service"])
+    assert status["sync"]["state"] == "ready"
+
+
+def test_metrics_are_by_route_template_and_outcome(rule: Api, ada: dict[str, str]) -> None:
+    def value(line: str) -> float:
+        text = rule.client.get("/metrics").text
+        return next((float(found.rpartition(" ")[2]) for found in text.splitlines() if found.startswith(line)), 0.0)
+
+    reads = 'http_request_duration_seconds_count{method="GET",route="/rule/<uuid:key>",service="rule",status="200"}'
+    writes = 'replicated_writes_total{service="rule",told="pending"}'
+    nothing = 'http_request_duration_seconds_count{method="(other)",route="(none)",service="rule",status="404"}'
+    before = [value(line) for line in (reads, writes, nothing)]
+    rule.sync.stall()
+    item = rule.client.post("/rule", json={"name": "milk"}, headers=ada).headers["Location"]
+    rule.client.get(item, headers=ada)
+    rule.client.open("/a-path-of-my-own", method="BREW")
+    after = [value(line) for line in (reads, writes, nothing)]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]
+    assert "a-path-of-my-own" not in rule.client.get("/metrics").text

@@ -10,8 +10,12 @@ _REFUSED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 
 def name_key(name: str) -> str:
-    """Equal for names that differ in case or in compatible forms of characters only."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    """Equal for names that differ in case or in compatible forms of characters only.
+
+    The compatibility caseless match of the Unicode standard, section 3.13, D146.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", name).casefold())
+    return unicodedata.normalize("NFKC", folded.casefold())
 
 
 def check(name: str) -> str:

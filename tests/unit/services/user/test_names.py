@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.user.names import check, name_key
 
 
+@example("\u1ffc\u0323\u0301")
 @given(st.text())
 def test_a_normal_form_is_its_own_normal_form(name: str) -> None:
     assert name_key(name_key(name)) == name_key(name)
 
 
+@example("\u1ffc\u0323\u0301")
 @given(st.text(st.characters(codec="utf-8")))
 def test_case_makes_no_difference(name: str) -> None:
-    assert name_key(name.casefold()) == name_key(name)
+    # In its decomposed form: else folding could move a mark that counts as a letter (iota below) among other marks.
+    assert name_key(unicodedata.normalize("NFD", name).casefold()) == name_key(name)
 
 
 @pytest.mark.parametrize("name", ["a", "Ada Lovelace", "Łódź", "日本", "o'neil", "a.b@c", "x" * 64, "\U0001f600"])

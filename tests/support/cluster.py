@@ -360,8 +360,9 @@ class Sync:
         except SchemaBehind as error:
             self.database.end()
             self.batch = self.batch[: error.offset - self.batch[0].offset] or None
-            if self.batch is None:
-                self.waits_for = str(error)
+            if self.batch is not None:
+                return self.open(size)
+            self.waits_for = str(error)
             return False
         self.stable = False
         return True

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -284,4 +285,27 @@ class ClusterMachine(RuleBasedStateMachine):
             self.cluster.drain()
 
 
-TestCluster = ClusterMachine.TestCase
+# Four times 500 schedules, so that two workers share them. Random ones each time; a failure prints how to repeat it.
+SETTINGS = settings(
+    max_examples=500,
+    stateful_step_count=60,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class TestCluster1(ClusterMachine.TestCase):
+    settings = SETTINGS
+
+
+class TestCluster2(ClusterMachine.TestCase):
+    settings = SETTINGS
+
+
+class TestCluster3(ClusterMachine.TestCase):
+    settings = SETTINGS
+
+
+class TestCluster4(ClusterMachine.TestCase):
+    settings = SETTINGS

@@ -130,14 +130,14 @@ class Channel:
     moment, would leave its outcome unknown for no good reason.
     """
 
-    def __init__(self, base_url: str, connections: int = 32) -> None:
+    def __init__(self, base_url: str, connections: int = 128) -> None:
         """Args:
         base_url: `http://host:port`.
         connections: how many idle ones are kept.
         """
         self.base_url = base_url.rstrip("/")
         self._kept = _session(connections)
-        self._fresh = _session(1)
+        self._fresh = _session(connections)
 
     def exchange(self, call: Call, connect: float, read: float) -> Answer:
         """Send the call and read the whole answer.

@@ -59,7 +59,8 @@ class FakeRule:
         current, size = int(seen.query["current"][0]), int(seen.query["pageSize"][0])
         rows = self.items[(current - 1) * size : current * size]
         total = len(self.items)
-        return Reply(200, {"data": rows, "total": total, "current": current, "pageSize": size, "success": True})
+        page = {"data": rows, "total": total, "current": current, "pageSize": size, "success": True}
+        return Reply(200, page, {"X-Replica-Token": "rule-1@x:0"})
 
 
 def item(name: str, owner: str = ADA) -> dict[str, Any]:

@@ -57,8 +57,7 @@ class Verifier:
                 authority="admin" if claims["authority"] == "admin" else "user",
             )
         except (jwt.PyJWTError, KeyError) as error:
-            # `from None`: a traceback of it must not carry the token
-            raise _refused(type(error).__name__) from None
+            raise _refused(type(error).__name__) from error
 
     def caller(self, source: Request) -> Caller:
         """The caller of a request by its Authorization header. Raises Problem 401."""

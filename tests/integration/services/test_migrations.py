@@ -6,16 +6,19 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateTable
 
+from services.common import dialects
 from services.common.migrations import migrate
 from services.rule import models as rule_models
 from services.user import models as user_models
@@ -51,6 +54,32 @@ def test_on_mysql_text_is_compared_exactly_and_times_have_microseconds(service: 
                 assert "COLLATE utf8mb4_0900_bin" in line, line
             if "DATETIME" in line:
                 assert "DATETIME(6)" in line, line
+
+
+def test_a_migration_waits_for_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the version before it writes: in SQLite it must have the write lock from the start."""
+    path = tmp_path / "replica.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = WAL")
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE somebody_elses (id INTEGER)")
+    began = threading.Event()
+    begin = dialects._sqlite_begin
+
+    def beginning(connection: Connection) -> None:
+        began.set()
+        begin(connection)
+
+    monkeypatch.setattr(dialects, "_sqlite_begin", beginning)
+    with ThreadPoolExecutor(1) as pool:
+        migrating = pool.submit(migrate, f"sqlite:///{path}", SERVICES / "rule" / "migrations")
+        assert began.wait(30)
+        with pytest.raises(TimeoutError):
+            migrating.result(0.2)
+        other.execute("COMMIT")
+        migrating.result(30)
+    other.close()
+    install_change_log(path, "rule")
 
 
 def run(service: ServiceName, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -188,7 +188,18 @@ def test_a_path_of_one_method_is_not_taken_for_a_user_id(user: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/rule/", "//rule", "/", "/rule/x/", "/nothing", "/rule/%00", "/rule/%ff", "/rule/%2e%2e", "/%ed%a0%80"]
+    "path",
+    [
+        "/rule/",
+        "/rule//6f432723-253d-49d5-9000-070bcd936c2f",
+        "/",
+        "/rule/x/",
+        "/nothing",
+        "/rule/%00",
+        "/rule/%ff",
+        "/rule/%2e%2e",
+        "/%ed%a0%80",
+    ],
 )
 def test_a_path_that_is_not_there_is_404(rule: Api, ada: Headers, path: str) -> None:
     problem(rule.client.get(path, headers=ada), 404, "not-found")

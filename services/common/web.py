@@ -6,6 +6,7 @@ Request models derive from `Body`, `Query` and `Headers`; views take them as arg
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Self
@@ -87,6 +88,11 @@ class Body(BaseModel):
 
 class _Parameters(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    @functools.cache  # flask-openapi3 asks for it at every request
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
+        return super().model_json_schema(*arguments, **options)
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:

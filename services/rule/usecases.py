@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from services.common import columns, etags
@@ -38,7 +38,7 @@ class Items:
             conditions.append(func.instr(folded(Item.description), folded(query.desc)) > 0)
         if query.status:
             conditions.append(Item.status.in_({int(s) for s in query.status.split(",")}))
-        order = Item.created_at.desc()
+        order: ColumnElement[Any] = Item.created_at.desc()
         if query.sorter:
             column, _, direction = query.sorter.partition("_")
             order = SORTABLE[column].desc() if direction == "descend" else SORTABLE[column].asc()

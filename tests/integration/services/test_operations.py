@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.support.services import Api
+from tests.support.services import Api, access_token
 
 
 @pytest.fixture(params=["rule", "user"])
@@ -63,3 +68,23 @@ def test_metrics_are_by_route_template_and_outcome(rule: Api, ada: dict[str, str
     after = [value(line) for line in (reads, writes, nothing)]
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]
     assert "a-path-of-my-own" not in rule.client.get("/metrics").text
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from tests.support.services import make_api
+api = make_api("rule", Path(sys.argv[1]))
+api.client.get("/rule", headers={"Authorization": sys.argv[2]})
+print(api.client.get("/metrics").text)
+"""
+
+
+def test_metrics_of_several_worker_processes_add_up(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
+    command = [sys.executable, "-c", WORKER, str(tmp_path), access_token()["Authorization"]]
+    for expected in (1, 2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        line = 'http_request_duration_seconds_count{method="GET",route="/rule",service="rule",status="401"} '
+        assert line + f"{expected}.0" in done.stdout

@@ -137,7 +137,6 @@ class Channel:
         """
         self.base_url = base_url.rstrip("/")
         self._kept = _session(connections)
-        self._fresh = _session(connections)
 
     def exchange(self, call: Call, connect: float, read: float) -> Answer:
         """Send the call and read the whole answer.
@@ -149,10 +148,18 @@ class Channel:
         Raises:
             Failed: in one of its forms.
         """
-        session = self._kept if call.repeatable else self._fresh
-        headers = dict(call.headers)
-        if session is self._fresh:
-            headers["Connection"] = "close"
+        if call.repeatable:
+            return self._exchange(self._kept, call, call.headers, connect, read)
+        with _session(1) as session:
+            return self._exchange(session, call, {**call.headers, "Connection": "close"}, connect, read)
+
+    def close(self) -> None:
+        """Give up the idle connections."""
+        self._kept.close()
+
+    def _exchange(
+        self, session: requests.Session, call: Call, headers: Mapping[str, str], connect: float, read: float
+    ) -> Answer:
         until = time.monotonic() + connect + read
         try:
             response = session.request(
@@ -177,11 +184,6 @@ class Channel:
         finally:
             response.close()
         return Answer(response.status_code, tuple(end_to_end(list(response.raw.headers.items()))), body)
-
-    def close(self) -> None:
-        """Give up the idle connections."""
-        self._kept.close()
-        self._fresh.close()
 
 
 def _session(connections: int) -> requests.Session:

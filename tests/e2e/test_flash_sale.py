@@ -133,6 +133,7 @@ def test_never_more_is_sold_than_there_is(shops: list[Shop]) -> None:
         assert len(sold) == len(buyers) <= STOCK
         assert set(sold) == buyers, "who was told so has bought, and nobody else"
         assert remaining == STOCK - len(sold)
+    assert rows(shops[0].database, "SELECT 1 FROM samebase_rejected"), "nobody met a conflict: this has shown nothing"
     # Everybody came; whoever was too late found nothing left, or met a conflict again and again.
     assert len(buyers) == STOCK
 

@@ -45,7 +45,7 @@ def work(until: float, results: Queue[tuple[int, int, str | None]]) -> None:
     while failure is None and time.monotonic() < until:
         try:
             run_state_machine_as_test(Counting, settings=settings(SETTINGS, max_examples=CHUNK, database=None))
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it goes to the parent and ends the soak
             failure = traceback.format_exc()
         results.put((Counting.schedules, Counting.transactions, failure))
         Counting.schedules = Counting.transactions = 0

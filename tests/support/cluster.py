@@ -96,6 +96,7 @@ class Database:
         self.history: list[Transaction] = []
         self.state = State(origin)
         self.rejected: list[Rejection] = []
+        self.forgotten = 0
         self.owner: Sync | None = None
         self.locked: set[RowId | UniqueId] = set()
 
@@ -289,6 +290,7 @@ class Sync:
         if self.database.owner is self:
             self.database.end()
         state = self.database.state
+        assert state.settled >= self.database.forgotten, "commits are needed again that were forgotten"
         self.core = Replica(state, self.database.schema)
         self.cursor = state.reread
         self.batch = self.rows = self.waits_for = None
@@ -403,6 +405,7 @@ class Sync:
             self.start()
             return True
         self.core.written(write)
+        self.database.forgotten = max(self.database.forgotten, self.core.settled)
         self.cursor = self.batch[-1].offset + 1  # type: ignore[index]
         self.batch = self.rows = None
         self.stable = False

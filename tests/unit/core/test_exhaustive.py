@@ -16,7 +16,7 @@ import pytest
 from samebase.core.admission import Admission
 from samebase.core.pending import Pending
 from samebase.core.replica import Replica
-from tests.support.cluster import NEW, Cluster, Database, Locked, Outgoing, Statement, Sync, canonical
+from tests.support.cluster import NEW, Cluster, Database, Locked, Statement, Sync, canonical
 from tests.support.oracle import Oracle
 
 Program = tuple[list[list[Statement]], list[list[Statement]], list[list[Statement]]]
@@ -54,22 +54,40 @@ PROGRAMS: dict[str, Program] = {
         [[("update", "acct", (1,), {"v": 2}), ("update", "note", (1,), {"b": 2})]],
     ),
 }
-MUTABLE = (Cluster, Database, Sync, Replica, Admission, Pending, Oracle, Outgoing)
+MUTABLE = {Database, Sync, Replica, Admission, Pending}
+SHARED = {"cluster", "schema", "_schema"}
 
 
-def fork(value: Any, memo: dict[int, Any]) -> Any:
-    """A copy of everything that can change; values are shared."""
-    if type(value) is dict:
-        return {key: fork(item, memo) for key, item in value.items()}
-    if type(value) in (list, deque, set):
-        return type(value)(fork(item, memo) for item in value) if type(value) is not set else set(value)
-    if type(value) not in MUTABLE:
-        return value
-    if id(value) not in memo:
-        copy = memo[id(value)] = object.__new__(type(value))
-        for name, item in vars(value).items():
-            copy.__dict__[name] = item if name in ("schema", "columns", "_schema") else fork(item, memo)
-    return memo[id(value)]
+def fork(cluster: Cluster, index: int) -> Cluster:
+    """A copy in which something may happen at one replica; what cannot change by that is shared."""
+    copy = Cluster([])
+    copy.log = list(cluster.log)
+    copy.oracles = {key: fork_oracle(oracle) for key, oracle in cluster.oracles.items()}
+    copy.databases, copy.syncs = list(cluster.databases), list(cluster.syncs)
+    sync: Sync = _fork(cluster.syncs[index][0], {})
+    sync.cluster = copy
+    copy.databases[index], copy.syncs[index] = sync.database, [sync]
+    return copy
+
+
+def fork_oracle(oracle: Oracle) -> Oracle:
+    copy = Oracle(oracle.columns)
+    copy.states, copy.applied = list(oracle.states), list(oracle.applied)
+    copy.outcomes = dict(oracle.outcomes)
+    return copy
+
+
+def _fork(value: Any, memo: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind in MUTABLE:
+        if id(value) not in memo:
+            copy = memo[id(value)] = object.__new__(kind)
+            for name, item in value.__dict__.items():
+                copy.__dict__[name] = item if name in SHARED else _fork(item, memo)
+        return memo[id(value)]
+    if kind is dict:
+        return {key: item.copy() if type(item) is deque else item for key, item in value.items()}
+    return value.copy() if kind in (list, deque, set) else value
 
 
 def identity(cluster: Cluster, crashes: int) -> tuple[object, ...]:
@@ -166,7 +184,7 @@ def explore(program: Program) -> tuple[int, int]:
         cluster, crashes = stack.pop()
         moved = False
         for effect, index in effects(program, cluster, crashes):
-            after = fork(cluster, {})
+            after = fork(cluster, index)
             if not perform(program, after, effect, index):
                 continue
             left = crashes - ("crash" in effect)

@@ -52,7 +52,8 @@ def key(text: str) -> tuple[Scalar, ...]:
 
 
 def statement(text: str) -> Statement:
-    """`insert t col=v`, `update t key col=v`, `add t key col n`, `delete t key`, `rekey t key key`, `swap t key key col`"""
+    """`insert t col=v`, `update t key col=v`, `add t key col n`, `delete t key`, `rekey t key key`,
+    `swap t key key col`."""
     kind, table, *rest = text.split()
     if kind == "insert":
         return (kind, table, columns(rest))
@@ -131,6 +132,7 @@ class Story:
         try:
             printed = self._act(sync, verb, words)
         except SamebaseError as error:
+            sync.database.end()
             return [f"{type(error).__name__}: {error}"]
         self.cluster.check(sync.database)
         return printed

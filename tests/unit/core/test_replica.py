@@ -222,3 +222,21 @@ def test_a_later_decision_voids_an_earlier_one() -> None:
     replica.written(second)
     assert replica.offset == 1
     assert replica.origins() == {"a": 1}
+
+
+@pytest.mark.parametrize("kind", ["merge", "strict"])
+def test_the_verdict_is_by_the_policy_that_the_entry_carries_not_by_the_local_one(kind: str) -> None:
+    """So that replicas agree while a deployment that changes a policy is under way."""
+    local = replace(NOTE, policy=Policy(kind, ("id",)))  # type: ignore[arg-type]
+    base = Base()
+    base.rows["note", (1,)] = note(1, a=0)
+    replica = Replica(base.state, {"note": local})
+    merge = change(note(1, a=5), note(1, a=6))
+    strict = replace(merge, policy=Policy("strict", ("id",)))
+    entries = (
+        Entry(0, Transaction("a", 1, 0, False, (merge,))),
+        Entry(1, Transaction("a", 2, 1, True, (strict,))),
+    )
+    write = replica.step(entries, base.read)
+    assert [verdict.reason for verdict in write.verdicts] == [None, "changed"]
+    assert [put.after for put in write.puts] == [note(1, a=6)]

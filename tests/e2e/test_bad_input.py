@@ -232,9 +232,12 @@ def test_the_pages_list_always_answers_200_with_json(scene: Scene, query: str) -
 )
 def test_what_is_not_even_http_harms_nobody(scene: Scene, sent: bytes) -> None:
     with closing(socket.create_connection(("127.0.0.1", scene.system.port), timeout=10)) as connection:
-        connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
-        answer = connection.recv(65536)
+        try:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(65536)
+        except ConnectionError:  # it hung up before it had read all of it
+            answer = b""
     assert not answer or answer.split()[1][:1] in {b"4", b"5"}, answer[:200]
     assert call("GET", f"{scene.system.gateway}/healthz").status_code == 200
 

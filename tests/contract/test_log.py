@@ -14,9 +14,12 @@ import pytest
 
 from samebase.core.errors import LogLost, Stop, Unavailable
 from samebase.core.types import Record
+from samebase.kafka.log import KafkaLog
+from samebase.kafka.topic import ensure_topic
 from samebase.memory.log import MemoryLog
 from samebase.ports import Log
 from samebase.sqlite.log import SqliteLog
+from tests.support.kafka import Broker, shared_broker
 
 
 def record(text: str) -> Record:
@@ -69,12 +72,44 @@ class SqliteLogs:
             log.close()
 
 
-Logs = MemoryLogs | SqliteLogs
+class KafkaLogs:
+    """Opened with freshness 0: then also what another process has just appended is seen at once, as the suite asks."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.address = broker.address()
+        self.opened: list[KafkaLog] = []
+        ensure_topic(self.address)
+
+    def open(self) -> KafkaLog:
+        self.opened.append(KafkaLog(self.address, freshness=0))
+        return self.opened[-1]
+
+    def trim(self, before: int) -> None:
+        self.broker.cut(self.address.topic, before)
+
+    def recreate(self) -> None:
+        self.broker.delete_topic(self.address.topic)
+        ensure_topic(self.address)
+
+    def close(self) -> None:
+        for log in self.opened:
+            log.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+Logs = MemoryLogs | SqliteLogs | KafkaLogs
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("kafka", marks=pytest.mark.docker)])
 def logs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Logs]:
-    logs = MemoryLogs() if request.param == "memory" else SqliteLogs(tmp_path / "log.db")
+    logs: Logs
+    match request.param:
+        case "memory":
+            logs = MemoryLogs()
+        case "sqlite":
+            logs = SqliteLogs(tmp_path / "log.db")
+        case _:
+            logs = KafkaLogs(shared_broker())
     yield logs
     logs.close()
 

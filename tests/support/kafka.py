@@ -52,6 +52,9 @@ class Broker:
             "INTER_BROKER_LISTENER_NAME": "HOST",
             "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
             "CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+            # One that was killed may come back after this, not after 9 s.
+            "BROKER_SESSION_TIMEOUT_MS": "2000",
+            "BROKER_HEARTBEAT_INTERVAL_MS": "500",
             "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
         }
         self.container = (

@@ -65,6 +65,8 @@ class Replica:
     Args:
         state: as it is stored beside the data.
         schema: the replicated tables as the database has them. When they change, make a new Replica.
+
+    Raises Diverged if the state has base rows of a table that is not in the schema.
     """
 
     def __init__(self, state: State, schema: Schema) -> None:
@@ -74,6 +76,9 @@ class Replica:
         self.last_captured = max(state.settled, state.applied.get(state.origin, 0))
         self._last_published = state.applied.get(state.origin, 0)
         self._admission = Admission(state, schema)
+        unknown = sorted({table for table, _ in state.base} - schema.keys())
+        if unknown:
+            raise Diverged(f"base rows are stored for table {unknown[0]}, which is not replicated any more")
         self._pending = Pending(
             {id: None if row is None else complete(row, schema[id[0]]) for id, row in state.base.items()}
         )

@@ -256,7 +256,8 @@ class Write:
     2. carry out `puts`;
     3. store `base_puts`, delete `base_deletes`;
     4. append `rejected`;
-    5. set `applied`, `held` and `offset`, and move `settled`: local commits up to it need not be read again.
+    5. set `applied`, `held` and `offset`, and move `settled` (never back): local commits up to it need not be read
+       again.
 
     All of it or nothing. For the caller, not for the database: `verdicts` says what became of each entry that
     counted; `gap`, if not None, is the offset of an own entry that came too early because one before it was lost:

@@ -143,6 +143,11 @@ def test_rows_that_are_not_what_the_log_makes_of_them_stop_the_replica() -> None
         base.deliver(replica, Entry(0, transaction("a", 1, 0, change(None, note(1)))))
 
 
+def test_a_base_row_of_a_table_that_is_not_replicated_any_more_stops_the_replica() -> None:
+    with pytest.raises(Diverged, match="base rows are stored for table dropped"):
+        Replica(State("me", base={("dropped", (1,)): None}), SCHEMA)
+
+
 def test_a_base_row_without_its_pending_transaction_stops_the_replica() -> None:
     replica = Replica(State("me", base={("note", (1,)): note(1)}), SCHEMA)
     with pytest.raises(Diverged, match="cut off, or this database was restored"):

@@ -236,7 +236,7 @@ def test_what_is_not_even_http_harms_nobody(scene: Scene, sent: bytes) -> None:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
             answer = connection.recv(65536)
-        except ConnectionError:  # it hung up before it had read all of it
+        except OSError:  # it hung up before it had read all of it
             answer = b""
     assert not answer or answer.split()[1][:1] in {b"4", b"5"}, answer[:200]
     assert call("GET", f"{scene.system.gateway}/healthz").status_code == 200

@@ -68,7 +68,7 @@ class KafkaLog:
 
     def append_all(self, records: Sequence[Record]) -> list[Future[int]]:
         self._check_process()
-        return self._writer.append_all(records)
+        return self._writer.append_all(records, self._known_end())
 
     def read(self, offset: int, limit: int) -> Sequence[LogRecord]:
         end = self.end()

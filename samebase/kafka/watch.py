@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import TopicCollection, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
 
-from samebase.core.errors import LogLost, Unavailable
+from samebase.core.errors import LogLost, Stop, Unavailable
 from samebase.kafka.topic import Missing, TopicAdmin, topic_identity
 
 GONE_SECONDS = 2.0
@@ -50,6 +50,7 @@ class Watch:
         self._question: _Question | None = None
         self._silent_since: float | None = None  # the first question without an answer
         self._gone_since: float | None = None
+        self._verdict: Stop | None = None  # it stays
         self._answered_at = float("-inf")
         self.ask()
 
@@ -59,6 +60,8 @@ class Watch:
         Raises LogLost if the topic is gone or another one, Stop if it has more partitions now or we are not let in,
         Unavailable if nobody has answered for `patience` seconds.
         """
+        if self._verdict is not None:
+            raise self._verdict
         if self._freshness <= 0:
             self.ask()
             return
@@ -104,6 +107,9 @@ class Watch:
         try:
             self._note_identity(question)
             self.end = self._offset(question.end, "asking for the end of the log")
+        except Stop as verdict:
+            self._verdict = verdict
+            raise
         except Unavailable:
             # Not yet: `look` says so once it has lasted.
             if wait:

@@ -184,6 +184,16 @@ def test_a_topic_made_again_is_noticed_by_who_has_it_open(
         log.read(1, 10)
 
 
+def test_nothing_is_acknowledged_by_a_topic_that_the_broker_made_for_the_producer(
+    broker: Broker, address: KafkaAddress, open_log: OpenLog
+) -> None:
+    log = open_log(freshness=60)
+    append(log, "a")
+    broker.delete_topic(address.topic)
+    with pytest.raises(LogLost, match="made again"):
+        append(log, "b")
+
+
 def test_a_deleted_topic_is_lost_after_a_moment(broker: Broker, address: KafkaAddress, open_log: OpenLog) -> None:
     log = open_log(freshness=0.05)
     append(log, "a")

@@ -28,7 +28,7 @@ from samebase.core.types import (
 
 ENTRIES = 100_000
 BATCH = 500
-COLUMNS = {name: None for name in ("id", "name", "desc", "status", "progress", "owner", "created", "updated", "calls")}
+COLUMNS = dict.fromkeys(("id", "name", "desc", "status", "progress", "owner", "created", "updated", "calls"))
 MERGE = Table("item", Policy("merge", ("id",)), COLUMNS)
 STRICT = Table("account", Policy("strict", ("id",), unique=(("name",),)), COLUMNS)
 

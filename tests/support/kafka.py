@@ -57,12 +57,8 @@ class Broker:
             "BROKER_HEARTBEAT_INTERVAL_MS": "500",
             "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
         }
-        self.container = (
-            DockerContainer(IMAGE)
-            .with_bind_ports("19092/tcp", self.port)
-            .with_bind_ports("29092/tcp", self.behind_port)
-            .with_env("KAFKA_HEAP_OPTS", "-Xmx384m -Xms128m")
-        )
+        self.container = DockerContainer(IMAGE).with_env("KAFKA_HEAP_OPTS", "-Xmx384m -Xms128m")
+        self.container.ports = {"19092/tcp": ("127.0.0.1", self.port), "29092/tcp": ("127.0.0.1", self.behind_port)}
         for name, value in settings.items():
             self.container.with_env(f"KAFKA_{name}", value)
         self.container.start()

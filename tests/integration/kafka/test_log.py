@@ -228,8 +228,8 @@ def test_retention_that_has_cut_off_our_offset_is_lost(
 def test_a_killed_broker_is_unavailable_in_time_and_comes_back_with_everything(
     broker: Broker, open_log: OpenLog
 ) -> None:
+    assert append(open_log(), "before") == [0]
     log = open_log(patience=1.5, freshness=0.1)
-    assert append(log, "before") == [0]
     assert [record.value for record in read_all(log, 0, 1)] == [b"before"]
     with broker.killed():
         began = time.monotonic()
@@ -277,8 +277,8 @@ def test_a_paused_broker_delays_and_loses_nothing(broker: Broker, open_log: Open
 
 
 def test_a_broker_that_is_paused_for_long_is_unavailable(broker: Broker, open_log: OpenLog) -> None:
+    append(open_log(), "a")
     log = open_log(patience=1, freshness=0.1)
-    append(log, "a")
     read_all(log, 0, 1)
     with broker.paused(), pytest.raises(Unavailable):
         until(lambda: log.read(1, 10) and False, "an error", 10)

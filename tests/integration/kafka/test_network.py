@@ -74,8 +74,8 @@ def test_a_cut_shorter_than_our_patience_is_only_a_delay(proxy: Proxy, open_log:
 
 
 def test_a_network_that_falls_silent_is_unavailable_in_time(proxy: Proxy, open_log: OpenLog) -> None:
+    append(open_log(), "a")
     log = open_log(patience=1, freshness=0.1)
-    append(log, "a")
     assert values(log, 0) == [b"a"]
     with proxy.silent():
         began = time.monotonic()
@@ -103,5 +103,5 @@ def test_a_slow_network_is_slow_but_works_and_idle_calls_do_not_wait_for_it(prox
             log.end()
             slowest = max(slowest, time.monotonic() - began)
         assert future.result(0) == 1
-        assert slowest < 0.15
+        assert slowest < 0.3, "a question and its answer take 0.4 s at least"
         assert values(log, 1) == [b"b"]

@@ -12,7 +12,10 @@ from samebase.core.types import Delta, Policy, Row, Table
 from samebase.memory.changes import MemoryChanges
 from samebase.memory.database import MemoryDatabase, MemoryTransaction
 from samebase.memory.store import MemoryStore
+from tests.support.mysql import MySqlBench, mysql_server
 from tests.support.sqlite import SqliteBench
+
+__all__ = ["Bench", "mysql_server"]
 
 SCHEMA = {
     "item": Table(
@@ -52,11 +55,25 @@ class MemoryBench:
         return [dict(row) for _, row in sorted(self.database.rows[table].items())]
 
 
-Bench = MemoryBench | SqliteBench
+Bench = MemoryBench | SqliteBench | MySqlBench
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("mysql", marks=pytest.mark.docker)])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    bench: Bench
+    if request.param == "mysql":
+        bench = MySqlBench(request.getfixturevalue("mysql_server"))
+        yield bench
+        bench.changes.close()
+    else:
+        bench = MemoryBench() if request.param == "memory" else SqliteBench(tmp_path / "replica.db")
+        yield bench
+    bench.store.close()
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+def untyped_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """Where a column keeps values of any type. MySQL's have one type each: the type matrix is their test."""
     bench = MemoryBench() if request.param == "memory" else SqliteBench(tmp_path / "replica.db")
     yield bench
     bench.store.close()

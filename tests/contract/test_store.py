@@ -112,7 +112,8 @@ def test_an_update_leaves_columns_alone_that_do_not_differ(bench: Bench) -> None
     assert bench.rows("item") == [item("a", title="theirs", n=4)]
 
 
-def test_values_that_are_equal_in_python_but_not_alike_differ(bench: Bench) -> None:
+def test_values_that_are_equal_in_python_but_not_alike_differ(untyped_bench: Bench) -> None:
+    bench = untyped_bench
     with bench.transaction() as tx:
         tx.insert("item", item("a", data=1))
     apply(bench, put(A, item("a", data=1), item("a", data=1.0)))

@@ -1,0 +1,107 @@
+"""What is kept beside the data in the schema `samebase`: loaded at a start, saved with each Write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from pymysql.connections import Connection
+
+from samebase.core.types import Rejection, RowId, State, Write
+from samebase.core.wire import dump_changes, dump_key, dump_row, load_changes, load_key, load_row
+from samebase.mysql.connection import every, execute, one
+
+_ALL = 2**63 - 1
+
+
+def load(connection: Connection[Any]) -> State:
+    """The state as this session sees it."""
+    origin, offset, settled = one(connection, "SELECT origin, `offset`, settled FROM samebase.replica")
+    origins = every(connection, "SELECT origin, seq, held FROM samebase.applied")
+    base = every(connection, "SELECT tbl, `key`, `row` FROM samebase.base")
+    return State(
+        origin=origin,
+        offset=offset,
+        applied={name: seq for name, seq, _ in origins if seq},
+        held={name: held for name, _, held in origins if held is not None},
+        base={(table, load_key(key.decode())): load_row(row.decode()) for table, key, row in base},
+        settled=settled,
+    )
+
+
+def save(connection: Connection[Any], write: Write) -> None:
+    """The parts of a Write that are not rows of replicated tables, within the open transaction."""
+    _many(
+        connection,
+        "INSERT INTO samebase.base VALUES (%s, %s, %s, %s) AS new ON DUPLICATE KEY UPDATE `row` = new.`row`",
+        [(_base_id(id_), id_[0], dump_key(id_[1]).encode(), dump_row(row).encode()) for id_, row in write.base_puts],
+    )
+    if write.base_deletes:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM samebase.base WHERE id IN %s", (tuple(_base_id(id_) for id_ in write.base_deletes),)
+            )
+    _many(
+        connection,
+        "INSERT INTO samebase.rejected (`offset`, origin, seq, request, reason, `rows`, changes) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        [_dumped(rejection) for rejection in write.rejected],
+    )
+    _many(
+        connection,
+        "INSERT INTO samebase.applied VALUES (%s, %s, NULL) AS new ON DUPLICATE KEY UPDATE seq = new.seq",
+        list(write.applied.items()),
+    )
+    _many(
+        connection,
+        "INSERT INTO samebase.applied VALUES (%s, 0, %s) AS new ON DUPLICATE KEY UPDATE held = new.held",
+        list(write.held.items()),
+    )
+    execute(
+        connection,
+        "UPDATE samebase.replica SET `offset` = %s, settled = greatest(settled, %s) WHERE id = 1",
+        write.offset,
+        write.settled,
+    )
+
+
+def rejections(connection: Connection[Any], after_offset: int = 0, limit: int = _ALL) -> Sequence[Rejection]:
+    """Recorded rejections of entries at or after that offset, oldest first."""
+    found = every(
+        connection,
+        "SELECT `offset`, origin, seq, request, reason, `rows`, changes FROM samebase.rejected "
+        "WHERE `offset` >= %s ORDER BY `offset`, id LIMIT %s",
+        after_offset,
+        limit,
+    )
+    rejected = []
+    for offset, origin, seq, request, reason, rows, changes in found:
+        ids = tuple((table, load_key(key)) for table, key in json.loads(rows))
+        rejected.append(Rejection(origin, seq, request, reason, ids, offset, load_changes(changes.decode())))
+    return rejected
+
+
+def _many(connection: Connection[Any], statement: str, rows: Sequence[Iterable[Any]]) -> None:
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(statement, rows)
+
+
+def _base_id(id_: RowId) -> bytes:
+    table, key = id_
+    return sha256(f"{table}\0{dump_key(key)}".encode()).digest()
+
+
+def _dumped(rejection: Rejection) -> tuple[Any, ...]:
+    rows = json.dumps([[table, dump_key(key)] for table, key in rejection.rows])
+    return (
+        rejection.offset,
+        rejection.origin,
+        rejection.seq,
+        rejection.request,
+        rejection.reason,
+        rows.encode(),
+        dump_changes(rejection.changes).encode(),
+    )

@@ -1,0 +1,127 @@
+"""The SQL that reads, locks and writes many rows of a table at once.
+
+Two things about MySQL decide its form. A statement must find its rows by an index whatever the optimiser thinks of the
+table's size: a scan would lock all of it. And a statement costs much more than a row of it: so rows are written by the
+hundred, updates by a join with a list of values, which must drive the join.
+"""
+
+# ruff: noqa: S608 - names in SQL are quoted identifiers of the live schema; values are literals made by `literal`
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from samebase.core.types import Key, Put, Row, Scalar, Table
+from samebase.mysql.catalog import Column
+from samebase.mysql.connection import quoted
+from samebase.mysql.values import literal, selected
+
+CHUNK_ROWS = 500
+CHUNK_CHARACTERS = 1_000_000
+"""A statement takes so many rows and so much text, at most; but one row always."""
+
+
+class Layout:
+    """A table's names as SQL text."""
+
+    def __init__(self, table: Table, columns: Mapping[str, Column], indexes: Mapping[tuple[str, ...], str]) -> None:
+        """`indexes`: names of its unique indexes by their columns."""
+        self.name = quoted(table.name)
+        self.key = table.policy.key
+        self.columns = tuple(table.columns)
+        self._select = ", ".join(selected(quoted(name), columns[name].type) for name in self.columns)
+        self._select_key = _names(self.key)
+        self._indexes = {frozenset(names): index for names, index in indexes.items()}
+
+    def select(self, keys: Sequence[Key]) -> Iterator[str]:
+        """Lock and read rows by key; gives every column."""
+        for chunk in chunks(map(_tuple, keys)):
+            yield (
+                f"SELECT {self._select} FROM {self.name} FORCE INDEX (PRIMARY) "
+                f"WHERE {_within(self.key, chunk)} FOR UPDATE"
+            )
+
+    def select_holders(self, columns: tuple[str, ...], values: Sequence[tuple[Scalar, ...]]) -> Iterator[str]:
+        """Lock the rows that have these unique values; gives the key columns, then the unique ones."""
+        index = quoted(self._indexes[frozenset(columns)])
+        for chunk in chunks(map(_tuple, values)):
+            yield (
+                f"SELECT {self._select_key}, {_names(columns)} FROM {self.name} FORCE INDEX ({index}) "
+                f"WHERE {_within(columns, chunk)} FOR UPDATE"
+            )
+
+    def page(self, after: Key | None, limit: int) -> str:
+        """Rows in the order of their keys, from behind one on."""
+        where = ""
+        if after is not None:
+            terms = []
+            for index, column in enumerate(self.key):
+                before = zip(self.key[:index], after[:index], strict=True)
+                same = [f"{quoted(name)} = {literal(value)}" for name, value in before]
+                terms.append(" AND ".join([*same, f"{quoted(column)} > {literal(after[index])}"]))
+            where = f"WHERE {' OR '.join(f'({term})' for term in terms)} "
+        return (
+            f"SELECT {self._select} FROM {self.name} FORCE INDEX (PRIMARY) {where}"
+            f"ORDER BY {self._select_key} LIMIT {limit}"
+        )
+
+    def delete(self, keys: Iterable[Key]) -> Iterator[tuple[str, int]]:
+        """Statements, and how many rows each must find."""
+        for chunk in chunks(map(_tuple, keys)):
+            yield (
+                f"DELETE /*+ INDEX({self.name} PRIMARY) */ FROM {self.name} WHERE {_within(self.key, chunk)}",
+                len(chunk),
+            )
+
+    def insert(self, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[tuple[str, int]]:
+        """Statements that insert rows which all have these columns, and how many rows each must insert."""
+        for chunk in chunks(_tuple([row[name] for name in names]) for row in rows):
+            yield f"INSERT INTO {self.name} ({_names(names)}) VALUES {', '.join(chunk)}", len(chunk)
+
+    def update(self, names: tuple[str, ...], puts: Sequence[Put]) -> Iterator[tuple[str, int]]:
+        """Statements that set these columns, and how many rows each must find."""
+        tuples = (_tuple([*put.id[1], *[put.after[name] for name in names]]) for put in puts)
+        keys = [(quoted(name), f"k{index}") for index, name in enumerate(self.key)]
+        columns = [(quoted(name), f"c{index}") for index, name in enumerate(names)]
+        aliases = ", ".join(alias for _, alias in (*keys, *columns))
+        on = " AND ".join(f"t.{name} = v.{alias}" for name, alias in keys)
+        to = ", ".join(f"t.{name} = v.{alias}" for name, alias in columns)
+        for chunk in chunks(tuples):
+            rows = ", ".join(f"ROW{row}" for row in chunk)
+            yield (
+                f"UPDATE (VALUES {rows}) AS v ({aliases}) STRAIGHT_JOIN {self.name} AS t FORCE INDEX (PRIMARY) "
+                f"ON {on} SET {to}",
+                len(chunk),
+            )
+
+    def row(self, values: Sequence[Any]) -> Row:
+        """A row that `select` or `page` gave."""
+        return dict(zip(self.columns, values, strict=True))
+
+
+def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts, in groups that a statement takes."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        if chunk and (len(chunk) == CHUNK_ROWS or size + len(text) > CHUNK_CHARACTERS):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(text)
+        size += len(text)
+    if chunk:
+        yield chunk
+
+
+def _names(columns: Iterable[str]) -> str:
+    return ", ".join(map(quoted, columns))
+
+
+def _tuple(values: Iterable[Scalar]) -> str:
+    return f"({', '.join(map(literal, values))})"
+
+
+def _within(columns: tuple[str, ...], tuples: Iterable[str]) -> str:
+    # (x) is a value and (x, y) a row: it fits both.
+    return f"({_names(columns)}) IN ({', '.join(tuples)})"

@@ -1,0 +1,110 @@
+"""One canonical form per column type, for the three legs that a value stands on: decoded from the binary log, read by
+SELECT, and written by us. They are compared with each other, so they must be alike to the last bit.
+
+| MySQL type                                | canonical form                                                        |
+|-------------------------------------------|-----------------------------------------------------------------------|
+| integers, YEAR, BIT                       | int                                                                   |
+| DECIMAL                                   | Decimal with the column's scale                                       |
+| FLOAT, DOUBLE                             | float, exactly the stored number; minus zero is the text "-0", because|
+|                                           | Python's -0.0 equals 0.0                                              |
+| CHAR, VARCHAR, TEXT                       | str; CHAR without trailing spaces, as MySQL gives it                  |
+| ENUM, SET                                 | str, as SELECT prints it                                              |
+| BINARY, VARBINARY, BLOB                   | bytes; BINARY padded with zero bytes to its length                    |
+| DATE, DATETIME, TIMESTAMP (UTC), TIME     | str, as SELECT prints it                                              |
+
+Every other type is refused by preflight: `REFUSED` says why.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from math import copysign
+from typing import Any
+
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import escape_string
+
+from samebase.core.types import Scalar
+
+MINUS_ZERO = "-0"
+
+INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
+"""Integer types and their bits."""
+TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+TIMES = frozenset({"date", "datetime", "timestamp", "time"})
+SUPPORTED = frozenset({*INTEGERS, *TEXTS, *BYTES, *TIMES, "year", "bit", "decimal", "float", "double", "enum", "set"})
+
+CHARSETS = frozenset({"utf8mb4", "utf8mb3", "ascii"})
+"""Character sets whose stored bytes are UTF-8."""
+
+REFUSED: Mapping[str, str] = {
+    "json": "JSON keeps types (DECIMAL, DATE, binary) that its text does not tell; use a TEXT column",
+    "vector": "its values cannot be compared exactly yet; use VARBINARY",
+}
+
+
+def integer_range(data_type: str, unsigned: bool) -> tuple[int, int]:
+    """Smallest and largest value of an integer type."""
+    bits = INTEGERS[data_type]
+    return (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def real(value: float) -> Scalar:
+    """The canonical form of a FLOAT's or DOUBLE's number."""
+    return value if value or copysign(1.0, value) > 0 else MINUS_ZERO
+
+
+def single(value: float) -> float:
+    """The number that a FLOAT keeps of this one."""
+    kept: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return kept
+
+
+def _real(text: str) -> Scalar:
+    return real(float(text))
+
+
+def _bits(raw: bytes) -> int:
+    return int.from_bytes(raw, "big")
+
+
+CONVERTERS: dict[Any, Callable[[Any], Any]] = {
+    FIELD_TYPE.BIT: _bits,
+    FIELD_TYPE.TINY: int,
+    FIELD_TYPE.SHORT: int,
+    FIELD_TYPE.INT24: int,
+    FIELD_TYPE.LONG: int,
+    FIELD_TYPE.LONGLONG: int,
+    FIELD_TYPE.YEAR: int,
+    FIELD_TYPE.FLOAT: _real,
+    FIELD_TYPE.DOUBLE: _real,
+    FIELD_TYPE.DECIMAL: Decimal,
+    FIELD_TYPE.NEWDECIMAL: Decimal,
+}
+"""How the driver reads a result's values; types that are not here stay text (or bytes, if binary)."""
+
+
+def selected(quoted_column: str, data_type: str) -> str:
+    """The expression that reads a column. MySQL prints a FLOAT with six digits; as a DOUBLE it prints all of it."""
+    return f"CAST({quoted_column} AS DOUBLE)" if data_type == "float" else quoted_column
+
+
+def literal(value: Scalar) -> str:
+    """A value as SQL text, for a session with the mode that `connect` sets."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return f"'{escape_string(value)}'"
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    if isinstance(value, float):
+        # Without an exponent it would be a DECIMAL.
+        text = repr(value)
+        return text if "e" in text else text + "e0"
+    if isinstance(value, Decimal):
+        # With an exponent it would be a DOUBLE.
+        return format(value, "f")
+    return str(int(value))

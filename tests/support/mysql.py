@@ -1,0 +1,244 @@
+"""MySQL servers in containers for tests, and applications that write to them in plain SQL."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
+from typing import Any
+
+import pymysql
+import pytest
+
+from samebase.core.types import Key, Row
+from samebase.mysql.changes import MySqlChanges
+from samebase.mysql.connection import Address, connect, every
+from samebase.mysql.database import Database
+from samebase.mysql.store import MySqlStore
+from samebase.mysql.values import literal
+from samebase.sqlite.preflight import Replicated
+
+IMAGE = "mysql:9.7"
+PASSWORD = "test"
+OPTIONS = ("--binlog-row-metadata=FULL",)
+"""What a server must be told besides its defaults."""
+
+ID = "VARCHAR(64) COLLATE utf8mb4_0900_bin NOT NULL"
+DDL = (
+    f"CREATE TABLE item (id {ID} PRIMARY KEY, title VARCHAR(200) DEFAULT 'none', n BIGINT NOT NULL DEFAULT 0, "
+    "data LONGBLOB, ratio DOUBLE)",
+    f"CREATE TABLE pair (a {ID}, b BIGINT NOT NULL, v VARCHAR(100), PRIMARY KEY (a, b))",
+    f"CREATE TABLE account (id {ID} PRIMARY KEY, name VARCHAR(100) COLLATE utf8mb4_0900_bin, "
+    "realm VARCHAR(100) COLLATE utf8mb4_0900_bin NOT NULL DEFAULT '', number BIGINT UNIQUE, UNIQUE (name, realm))",
+)
+TABLES = {
+    "item": Replicated("merge", ("n",)),
+    "pair": Replicated("merge"),
+    "account": Replicated("strict"),
+}
+KEYS = {"item": ("id",), "pair": ("a", "b"), "account": ("id",)}
+
+
+@cache
+def missing() -> str | None:
+    """What has to be installed before servers can be started; None for nothing."""
+    if shutil.which("docker") is None:
+        return "needs Docker: install Docker Engine"
+    if _docker("info", check=False).returncode:
+        return "needs Docker: its engine does not run"
+    if _docker("image", "inspect", IMAGE, check=False).returncode:
+        return f"needs the image {IMAGE}: docker pull {IMAGE}"
+    return None
+
+
+def _docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=check, timeout=60)
+
+
+class Server:
+    """A server of its own, on a free port of this machine."""
+
+    def __init__(self, *options: str) -> None:
+        """`options` for mysqld, besides OPTIONS."""
+        self.id = _docker(
+            *(
+                "run",
+                "--detach",
+                "--publish",
+                "127.0.0.1::3306",
+                "--tmpfs",
+                "/var/lib/mysql",
+                "--env",
+                f"MYSQL_ROOT_PASSWORD={PASSWORD}",
+            ),
+            *(IMAGE, f"--server-id={uuid.uuid4().int % 2**31 + 1}", *OPTIONS, *options),
+        ).stdout.strip()
+        try:
+            self._wait()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 120
+        while True:
+            # The port changes when a container is started again.
+            published = _docker("port", self.id, "3306/tcp").stdout.split()
+            if published:
+                self.port = int(published[0].rpartition(":")[2])
+                try:
+                    with closing(self.session(database=None)):
+                        return
+                except pymysql.MySQLError as error:
+                    reason = error
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the server did not start: {reason}\n{_docker('logs', self.id).stderr[-2000:]}")
+            time.sleep(0.1)  # between two tries of one wait, which has a deadline
+
+    def address(self, database: str = "app") -> Address:
+        return Address("127.0.0.1", self.port, "root", PASSWORD, database)
+
+    def session(self, database: str | None = "app", **options: Any) -> Any:
+        """A session as an application has one: nothing is set but the character set."""
+        return pymysql.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="root",
+            password=PASSWORD,
+            database=database,
+            charset="utf8mb4",
+            connect_timeout=5,
+            **options,
+        )
+
+    def execute(self, *statements: str) -> None:
+        """Statements, each committed by itself."""
+        with closing(self.session(database=None, autocommit=True)) as session, session.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with closing(self.session()) as session, session.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def fresh(self, *ddl: str, database: str = "app") -> None:
+        """Empty the server: a new database with these tables, and nothing of the sync process."""
+        self.execute(
+            "DROP SCHEMA IF EXISTS samebase",
+            f"DROP SCHEMA IF EXISTS {database}",
+            f"CREATE SCHEMA {database}",
+            f"USE {database}",
+            *ddl,
+        )
+
+    def restart(self, *, kill: bool = False) -> None:
+        """Stop the server (or kill it) and start it again."""
+        _docker(*(("kill", self.id) if kill else ("stop", "--time", "30", self.id)))
+        _docker("start", self.id)
+        self._wait()
+
+    def remove(self) -> None:
+        _docker("rm", "--force", "--volumes", self.id)
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[Server]:
+    """A server that the session's tests share, one after another."""
+    yield from server()
+
+
+@pytest.fixture(scope="session")
+def other_mysql_server() -> Iterator[Server]:
+    """A second one: with enforced GTIDs."""
+    yield from server("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+
+
+def server(*options: str) -> Iterator[Server]:
+    """Start a server and remove it at the end."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    started = Server(*options)
+    yield started
+    started.remove()
+
+
+class MySqlBench:
+    """A replica's adapters on a server, and its application."""
+
+    def __init__(self, server: Server, ddl: Sequence[str] = DDL, tables: dict[str, Replicated] | None = None) -> None:
+        self.server = server
+        self.tables = TABLES if tables is None else tables
+        server.fresh(*ddl)
+        self.open()
+
+    def open(self) -> None:
+        self.database = Database(self.server.address(), self.tables, "replica", lock_wait_seconds=1)
+        self.changes = MySqlChanges(self.database)
+        self.store = MySqlStore(self.database)
+        self.store.schema()
+
+    def close(self) -> None:
+        self.changes.close()
+        self.store.close()
+
+    def reopen(self) -> None:
+        """The sync process is gone, and another one starts."""
+        self.close()
+        self.open()
+
+    def second(self) -> MySqlStore:
+        """Another sync process on the same database."""
+        return MySqlStore(Database(self.server.address(), self.tables, "replica", lock_wait_seconds=1))
+
+    @contextmanager
+    def transaction(
+        self, request: str | None = None, *, certify: bool = False, traceparent: str | None = None
+    ) -> Iterator[MySqlApplication]:
+        with closing(self.server.session()) as session:
+            with session.cursor() as cursor:
+                cursor.execute("SET innodb_lock_wait_timeout = 1")
+                cursor.execute("BEGIN")
+                if request is not None:
+                    cursor.execute("INSERT INTO samebase.intent VALUES (%s, %s, %s)", (request, certify, traceparent))
+                yield MySqlApplication(cursor)
+            session.commit()
+
+    def rows(self, table: str) -> list[Row]:
+        with closing(connect(self.server.address())) as session:
+            columns = [name for (name, *_) in every(session, f"SHOW COLUMNS FROM {table}")]
+            found = every(session, f"SELECT * FROM {table} ORDER BY 1, 2")
+            return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+class MySqlApplication:
+    """What an application does within one transaction."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def execute(self, statement: str) -> None:
+        try:
+            self._cursor.execute(statement)
+        except pymysql.OperationalError as error:
+            if error.args[0] == 1205:
+                raise AssertionError("the row is locked") from error
+            raise
+
+    def insert(self, table: str, row: Row) -> None:
+        self.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(map(literal, row.values()))})")
+
+    def update(self, table: str, key: Key, values: Row) -> None:
+        assignments = ", ".join(f"{column} = {literal(value)}" for column, value in values.items())
+        self.execute(f"UPDATE {table} SET {assignments} WHERE {self._match(table, key)}")
+
+    def delete(self, table: str, key: Key) -> None:
+        self.execute(f"DELETE FROM {table} WHERE {self._match(table, key)}")
+
+    def _match(self, table: str, key: Key) -> str:
+        return " AND ".join(f"{name} = {literal(value)}" for name, value in zip(KEYS[table], key, strict=True))

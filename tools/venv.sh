@@ -28,7 +28,8 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or newer is needed and was not found (python3 is $(python3 --version 2>&1 || echo missing)); install it, or name it with PYTHON="
+    found=$(command -v python3 >/dev/null && python3 --version 2>&1 || echo missing)
+    fail "Python 3.11 or newer is needed and was not found (python3 is $found); install it, or name it with PYTHON="
 }
 
 # What is installed depends on these files, and on the place: the environment cannot be moved.
@@ -40,12 +41,16 @@ if [ -f "$stamp" ] && new_enough .venv/bin/python; then
 fi
 
 begin=$(date +%s)
-echo "samebase: installing into .venv (a minute or two, the first time only) ..."
 if ! new_enough .venv/bin/python; then
     python=$(find_python)
     rm -rf .venv
-    said=$("$python" -m venv .venv 2>&1) ||
+    echo "samebase: making .venv and installing into it (a minute or two, the first time only) ..."
+    if ! said=$("$python" -m venv .venv 2>&1); then
+        rm -rf .venv
         fail "$python cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv): $(echo "$said" | tail -n 1)"
+    fi
+else
+    echo "samebase: installing into .venv again: what is needed has changed ..."
 fi
 rm -f "$stamp"
 if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extra]" >"$log" 2>&1; then

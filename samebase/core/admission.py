@@ -7,7 +7,9 @@ entry that overtook an earlier one which was lost: were it admitted, the earlier
 R7, parts: they carry (start, total). Start 0 begins anew, any other start must equal what is held, else the part is
 ignored. Unfinished parts are held in memory only; what is stored is, per origin, the offset of the part that began
 them. A restarted replica reads the log again from the smallest of these, and takes parts of each origin from that
-origin's own offset on: earlier ones were ignored when they were read first, and must be now.
+origin's own offset on: earlier ones were ignored when they were read first, and must be now. A part that comes more
+than PARTS_SPAN entries after the one that began its transaction is ignored, and what is held is dropped: its origin sees
+the gap and publishes all of it again, if it lives.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from samebase.core.errors import Diverged, SchemaBehind
-from samebase.core.types import Change, Entry, Part, Schema, State, Transaction
+from samebase.core.types import PARTS_SPAN, Change, Entry, Part, Schema, State, Transaction
 
 
 class Held(NamedTuple):
@@ -129,6 +131,9 @@ class Admission:
             applied[origin] = transaction.seq
             if origin in self.unfinished or origin in held:
                 held[origin] = None
+        for origin, begun in self.unfinished.items():
+            if origin not in held and _expired(begun, offset):
+                held[origin] = None
         return Batch(counted, offset, applied, held, gap)
 
     def _check_schema(self, transaction: Transaction, place: int) -> None:
@@ -159,6 +164,12 @@ def _join(part: Part, held: Held | None, place: int) -> Held | None:
     header = part.header
     if part.start == 0:
         return Held(place, header.seq, part.total, header.changes)
-    if held is None or (held.seq, held.total, len(held.changes)) != (header.seq, part.total, part.start):
+    if held is None or _expired(held.offset, place):
+        return None
+    if (held.seq, held.total, len(held.changes)) != (header.seq, part.total, part.start):
         return None
     return held._replace(changes=held.changes + header.changes)
+
+
+def _expired(begun: int, offset: int) -> bool:
+    return offset - begun > PARTS_SPAN

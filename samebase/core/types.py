@@ -173,6 +173,10 @@ class Publish:
     transaction: Transaction
 
 
+PARTS_SPAN = 100_000
+"""A part counts only within so many entries of the part that began its transaction. An origin that dies in the middle
+of one must not make every later replica read the log from there for ever. Verdicts hang on it: the same everywhere."""
+
 Reason: TypeAlias = Literal["exists", "missing", "changed", "taken", "gone"]
 """Why a change did not happen: a row with its key exists; there is none; its row differs from `before`;
 a unique value belongs to another row; (merge tables, does not reject) the updated row does not exist."""
@@ -302,4 +306,4 @@ class State:
     @property
     def reread(self) -> int:
         """Offset at which a restarted replica begins to read the log; never above `offset`."""
-        return min([self.offset, *self.held.values()])
+        return min([self.offset, *(begun for begun in self.held.values() if self.offset - begun <= PARTS_SPAN)])

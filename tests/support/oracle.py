@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from samebase.core.types import Change, Part, Row, RowId, Scalar, Transaction
+from samebase.core.types import PARTS_SPAN, Change, Part, Row, RowId, Scalar, Transaction
 
 Rows = dict[RowId, dict[str, Scalar]]
 Columns = Mapping[str, Mapping[str, Scalar]]
@@ -43,13 +43,13 @@ class Oracle:
         self.states: list[Rows] = [{}]
         self.applied: list[dict[str, int]] = [{}]
         self.outcomes: dict[int, Outcome] = {}
-        self._parts: dict[str, tuple[int, int, list[Change]]] = {}
+        self._parts: dict[str, tuple[int, int, int, list[Change]]] = {}
 
     def append(self, content: Transaction | Part) -> None:
         """One more log entry."""
         offset = len(self.states) - 1
         rows, applied = self.states[-1], self.applied[-1]
-        transaction = self._admit(content, applied)
+        transaction = self._admit(offset, content, applied)
         if transaction is not None:
             rows = dict(rows)
             applied = {**applied, transaction.origin: transaction.seq}
@@ -61,7 +61,7 @@ class Oracle:
         self.states.append(rows)
         self.applied.append(applied)
 
-    def _admit(self, content: Transaction | Part, applied: Mapping[str, int]) -> Transaction | None:
+    def _admit(self, offset: int, content: Transaction | Part, applied: Mapping[str, int]) -> Transaction | None:
         header = content.header if isinstance(content, Part) else content
         origin = header.origin
         if header.prev != applied.get(origin, 0):
@@ -70,13 +70,13 @@ class Oracle:
             self._parts.pop(origin, None)
             return content
         if content.start == 0:
-            self._parts[origin] = (header.seq, content.total, list(header.changes))
+            self._parts[origin] = (offset, header.seq, content.total, list(header.changes))
         else:
-            seq, total, changes = self._parts.get(origin, (0, 0, []))
-            if (seq, total, len(changes)) != (header.seq, content.total, content.start):
+            begun, seq, total, changes = self._parts.get(origin, (0, 0, 0, []))
+            if (seq, total, len(changes)) != (header.seq, content.total, content.start) or offset - begun > PARTS_SPAN:
                 return None
             changes.extend(header.changes)
-        changes = self._parts[origin][2]
+        changes = self._parts[origin][3]
         if len(changes) < content.total:
             return None
         del self._parts[origin]

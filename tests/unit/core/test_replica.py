@@ -11,6 +11,7 @@ from samebase.core.errors import Diverged, Misuse, SchemaBehind
 from samebase.core.policy import fold
 from samebase.core.replica import Replica
 from samebase.core.types import (
+    PARTS_SPAN,
     Change,
     Commit,
     Concerned,
@@ -82,6 +83,49 @@ def test_a_counted_transaction_ends_what_is_held_of_its_origin_although_it_was_n
     base = Base()
     write = replica.step((Entry(5, transaction("a", 1, 0, change(None, note(1)))),), base.read)
     assert write.held == {"a": None}
+
+
+@pytest.mark.parametrize(("distance", "counts"), [(PARTS_SPAN, True), (PARTS_SPAN + 1, False)])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_part_counts_only_within_a_span_of_the_one_that_began_it(
+    distance: int, counts: bool, restarted: bool
+) -> None:
+    """Else an origin that died in the middle of a transaction would make everybody read from there for ever."""
+    whole = transaction("a", 1, 0, change(None, note(1)), change(None, note(2)))
+    first, second = parts(whole, [1, 1])
+    if restarted:
+        replica = Replica(State("me", offset=2 + distance, held={"a": 2}), SCHEMA)
+        assert State("me", offset=2 + distance, held={"a": 2}).reread == (2 if counts else 2 + distance)
+        base = Base()
+        if counts:
+            base.deliver(replica, Entry(2, first))
+    else:
+        replica, base = Replica(State("me"), SCHEMA), Base()
+        base.deliver(replica, Entry(2, first))
+    write = replica.step((Entry(2 + distance, second),), base.read)
+    assert [verdict.accepted for verdict in write.verdicts] == ([True] if counts else [])
+    assert write.held == {"a": None}, "either way nothing is held any more"
+
+
+def test_parts_that_nobody_continues_are_dropped_after_the_span() -> None:
+    replica, base = Replica(State("me"), SCHEMA), Base()
+    base.deliver(
+        replica, Entry(2, next(parts(transaction("a", 1, 0, change(None, note(1)), change(None, note(2))), [1])))
+    )
+    other = transaction("b", 1, 0, change(None, note(3)))
+    assert replica.step((Entry(1 + PARTS_SPAN, other),), base.read).held == {}
+    assert replica.step((Entry(2 + PARTS_SPAN, other),), base.read).held == {"a": None}
+
+
+def test_an_own_part_that_comes_too_late_is_a_gap() -> None:
+    replica, base = Replica(State("me"), SCHEMA), Base()
+    rows = tuple(RowChange("note", None, note(id)) for id in (1, 2))
+    base.rows.update({("note", (id,)): note(id) for id in (1, 2)})
+    published = replica.captured(Commit(1, rows))
+    assert published is not None
+    first, second = parts(published.transaction, [1, 1])
+    base.deliver(replica, Entry(2, first))
+    assert replica.step((Entry(3 + PARTS_SPAN, second),), base.read).gap == 3 + PARTS_SPAN
 
 
 def test_counters_add_exactly_whatever_the_context_of_decimals_is() -> None:

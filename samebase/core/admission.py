@@ -8,8 +8,8 @@ R7, parts: they carry (start, total). Start 0 begins anew, any other start must 
 ignored. Unfinished parts are held in memory only; what is stored is, per origin, the offset of the part that began
 them. A restarted replica reads the log again from the smallest of these, and takes parts of each origin from that
 origin's own offset on: earlier ones were ignored when they were read first, and must be now. A part that comes more
-than PARTS_SPAN entries after the one that began its transaction is ignored, and what is held is dropped: its origin sees
-the gap and publishes all of it again, if it lives.
+than PARTS_SPAN entries after the one that began its transaction is ignored, and what is held is dropped: the origin
+sees the gap and publishes all of it again, if it lives.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from samebase.mysql.values import (
     REFUSED,
     SUPPORTED,
     TEXTS,
-    TIMES,
     integer_range,
     real,
     single,
@@ -274,10 +273,8 @@ def _index_problems(index: _Index, facts: _Facts) -> Iterable[str]:
         if column.type in TEXTS:
             if column.collation != _KEY_COLLATION:
                 yield f"column {name} of {where} is compared by {column.collation}, it must be {_KEY_COLLATION}"
-        elif column.type in TIMES and index.name == "PRIMARY":
-            yield f"column {name} of {where} is {column.declared}: a key takes numbers, binary strings or texts"
-        elif column.type not in {*BYTES, *INTEGERS, *TIMES, "decimal", "year"}:
-            yield f"column {name} of {where} is {column.declared}, whose values are not told apart exactly"
+        elif column.type not in {*BYTES, *INTEGERS, "decimal"}:
+            yield f"column {name} of {where} is {column.declared}: it must be a number, a binary string or a text"
 
 
 def _policy_problems(facts: _Facts, settings: Replicated) -> Iterable[str]:

@@ -45,10 +45,15 @@ class Layout:
     def select_holders(self, columns: tuple[str, ...], values: Sequence[tuple[Scalar, ...]]) -> Iterator[str]:
         """Lock the rows that have these unique values; gives the key columns, then the unique ones."""
         index = quoted(self._indexes[frozenset(columns)])
+        aliases = [f"c{position}" for position in range(len(columns))]
+        on = " AND ".join(f"t.{quoted(name)} = v.{alias}" for name, alias in zip(columns, aliases, strict=True))
+        # Not by a list of values: of a small table the optimiser would read, and lock, the whole index.
         for chunk in chunks(map(_tuple, values)):
+            rows = ", ".join(f"ROW{row}" for row in chunk)
             yield (
-                f"SELECT {self._select_key}, {_names(columns)} FROM {self.name} FORCE INDEX ({index}) "
-                f"WHERE {_within(columns, chunk)} FOR UPDATE"
+                f"SELECT {_names(self.key, 't.')}, {_names(columns, 't.')} "
+                f"FROM (VALUES {rows}) AS v ({', '.join(aliases)}) "
+                f"STRAIGHT_JOIN {self.name} AS t FORCE INDEX ({index}) ON {on} FOR UPDATE OF t"
             )
 
     def page(self, after: Key | None, limit: int) -> str:
@@ -114,8 +119,8 @@ def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _names(columns: Iterable[str]) -> str:
-    return ", ".join(map(quoted, columns))
+def _names(columns: Iterable[str], prefix: str = "") -> str:
+    return ", ".join(prefix + quoted(column) for column in columns)
 
 
 def _tuple(values: Iterable[Scalar]) -> str:

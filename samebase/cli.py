@@ -39,12 +39,12 @@ def run() -> None:
     try:
         settings = load_settings()
         tables = load_tables(settings.tables)
-        connect = connector(settings, tables)
+        clock = SystemClock()
+        progress = Progress(clock)
+        connect = connector(settings, tables, progress.wake)
     except ConfigError as error:
         _fail(str(error), 2)
     logs.configure(settings.name, settings.log_format, settings.log_level)
-    clock = SystemClock()
-    progress = Progress(clock)
     host, port = settings.address
     try:
         server = create_server(

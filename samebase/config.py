@@ -49,8 +49,8 @@ class Settings(BaseSettings):
 
     Attributes:
         name: this replica, for example rule-1; a part of its origin.
-        database: URL of this replica's own database, sqlite:////absolute/path.
-        log: URL of the log that all replicas of the service share, sqlite:////absolute/path.
+        database: URL of this replica's own database: sqlite:////absolute/path or mysql://user:password@host/name.
+        log: URL of the log that all replicas of the service share: sqlite:////absolute/path or kafka://host:port/topic.
         tables: path of the tables file.
         listen: host:port of the sync process's own HTTP.
         poll_ms: how often an idle process looks for local commits and new log entries. Whoever waits for something

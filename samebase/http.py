@@ -36,7 +36,8 @@ def create_app(name: str, progress: Progress) -> Flask:
     def readyz() -> tuple[Response, int]:
         position = progress.position()
         ready = position.phase == "ready"
-        return jsonify(ready=ready, reason=None if ready else position.reason or position.phase), 200 if ready else 503
+        reason = position.reason or (None if ready else position.phase)
+        return jsonify(ready=ready, reason=reason), 200 if ready else 503
 
     @app.get("/status")
     def status() -> Response:

@@ -86,6 +86,15 @@ class Progress:
         with self._changed:
             self._set(replace(self._position, phase=phase, reason=reason))
 
+    def trouble(self, reason: str) -> None:
+        """Sessions end again and again: database or log do not answer. A replica that was ready stays ready (reads go
+        on, and so do writes that need no verdict), and says what is the matter; one that was not waits."""
+        with self._changed:
+            ready = self._position.phase == "ready"
+            self._set(replace(self._position, phase="ready" if ready else "paused", reason=reason))
+            if self._behind_since is None:
+                self._behind_since = self._clock.monotonic()
+
     def idle(self, seconds: float) -> None:
         """Let the runner rest until somebody waits for something, at most so long."""
         self._wake.wait(seconds)
@@ -121,6 +130,10 @@ class Progress:
                 if verdict.request is not None:
                     fate = Fate(verdict.origin, verdict.seq, "ordered", verdict.accepted, verdict.reason, verdict.rows)
                     self._remember(verdict.request, fate)
+
+    def wake(self) -> None:
+        """There is something new for the runner. From any thread, also while the lock is held."""
+        self._wake.set()
 
     # -- the waiters' side ---------------------------------------------------------------------------------------
 

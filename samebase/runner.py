@@ -2,9 +2,9 @@
 
 One thread, one *session* after another. A session loads the stored state and works until something unexpected happens;
 then its core is thrown away and the next one begins. What must be done about an error is said by its class
-(core/errors.py): Restart begins a new session at once (and a little later each time it fails again), Pause waits for a
-migration, Stop and everything unforeseen halts the replica, unready, with the reason, until a person restarts the
-process.
+(core/errors.py): Restart begins a new session at once, and a little later each time it fails again (a replica that was
+ready stays so: its database is as good as it was); Pause waits for a migration; Stop and everything unforeseen halts the
+replica, unready, with the reason, until a person restarts the process.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Runner:
                     "session ended, beginning again", error=str(error), failures=failures, wait_seconds=wait
                 )
                 if failures > 3:
-                    self._progress.halt("paused", str(error))
+                    self._progress.trouble(str(error))
                 stop.wait(wait)
             except Pause as error:
                 log_line.warning("paused", reason=str(error))
@@ -139,7 +139,8 @@ class Session:
         self._moved_at = clock.monotonic()
         self._forgotten, self._forgot_at = state.settled, clock.monotonic()
         self._rejected = self._store.count_rejected()
-        self._ready = False
+        # Whoever was at the log's end once in this process stays ready, whatever ends its sessions meanwhile.
+        self._ready = progress.position().phase == "ready"
         self.applied_any = False
 
     def run(self, stop: threading.Event) -> None:

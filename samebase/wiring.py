@@ -1,18 +1,22 @@
-"""From settings to adapters: which implementation of each port a URL means."""
+"""From settings to adapters: which implementation of each port a URL means.
+
+Only what a URL names is imported, so that the embedded system needs neither a MySQL nor a Kafka client.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from samebase.config import ConfigError, Settings, TablesFile
 from samebase.core.errors import Misuse
+from samebase.ports import ChangeSource, Log, Store
 from samebase.runner import Surroundings
-from samebase.sqlite.changes import SqliteChanges
-from samebase.sqlite.connection import Database, database_path
-from samebase.sqlite.log import SqliteLog
 from samebase.sqlite.preflight import Replicated
-from samebase.sqlite.store import SqliteStore
+
+Databases: TypeAlias = Callable[[], tuple[ChangeSource, Store]]
+Logs: TypeAlias = Callable[[], Log]
 
 
 class SystemClock:
@@ -25,27 +29,96 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
-def connector(settings: Settings, tables: TablesFile) -> Callable[[], Surroundings]:
-    """A function that opens the adapters which the settings name. Raises ConfigError for URLs that mean nothing."""
+def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) -> Callable[[], Surroundings]:
+    """A function that opens the adapters which the settings name, once per session.
+
+    Args:
+        wake: called, from any thread, when there is something new for the runner.
+
+    Raises ConfigError for URLs that mean nothing.
+    """
+    database_url, log_url = settings.database.get_secret_value(), settings.log.get_secret_value()
+    replicated = {name: Replicated(table.policy, table.delta) for name, table in tables.tables.items()}
+    if database_url == log_url:
+        raise ConfigError("SAMEBASE_LOG: the log needs a place of its own, this is the database's")
     try:
-        database_file = database_path(settings.database.get_secret_value())
+        open_database = _databases(database_url, replicated, settings.name)
     except Misuse as error:
         raise ConfigError(f"SAMEBASE_DATABASE: {error}") from error
     try:
-        log_file = database_path(settings.log.get_secret_value())
+        open_log = _logs(log_url, wake)
     except Misuse as error:
         raise ConfigError(f"SAMEBASE_LOG: {error}") from error
-    if database_file == log_file:
-        raise ConfigError("SAMEBASE_LOG: the log needs a file of its own, this is the database's")
-    replicated = {name: Replicated(table.policy, table.delta) for name, table in tables.tables.items()}
 
     def connect() -> Surroundings:
-        log = SqliteLog(log_file)
+        log = open_log()
         try:
-            database = Database(database_file)
+            source, store = open_database()
         except BaseException:
             log.close()
             raise
-        return Surroundings(SqliteChanges(database), log, SqliteStore(database, replicated, settings.name))
+        return Surroundings(source, log, store)
 
     return connect
+
+
+def _databases(url: str, tables: Mapping[str, Replicated], name: str) -> Databases:
+    match _scheme(url):
+        case "mysql" | "mysql+pymysql":
+            from samebase.mysql.changes import MySqlChanges
+            from samebase.mysql.connection import address_of
+            from samebase.mysql.database import Database as MySqlDatabase
+            from samebase.mysql.store import MySqlStore
+
+            address = address_of(url)
+
+            def open_mysql() -> tuple[ChangeSource, Store]:
+                database = MySqlDatabase(address, tables, name)
+                return MySqlChanges(database), MySqlStore(database)
+
+            return open_mysql
+        case "sqlite":
+            from samebase.sqlite.changes import SqliteChanges
+            from samebase.sqlite.connection import Database as SqliteDatabase
+            from samebase.sqlite.connection import database_path
+            from samebase.sqlite.store import SqliteStore
+
+            path = database_path(url)
+
+            def open_sqlite() -> tuple[ChangeSource, Store]:
+                database = SqliteDatabase(path)
+                return SqliteChanges(database), SqliteStore(database, tables, name)
+
+            return open_sqlite
+    raise Misuse("the URL begins neither with mysql:// nor with sqlite:///")
+
+
+def _logs(url: str, wake: Callable[[], None]) -> Logs:
+    match _scheme(url):
+        case "kafka":
+            from samebase.kafka.config import kafka_address
+            from samebase.kafka.log import KafkaLog
+            from samebase.kafka.topic import ensure_topic
+
+            address = kafka_address(url)
+            seen = False
+
+            def open_kafka() -> Log:
+                # A topic that was there and is gone is a lost log; only the first session may make it.
+                nonlocal seen
+                ensure_topic(address, create=not seen)
+                seen = True
+                return KafkaLog(address, wake=wake)
+
+            return open_kafka
+        case "sqlite":
+            from samebase.sqlite.connection import database_path
+            from samebase.sqlite.log import SqliteLog
+
+            path = database_path(url)
+            return lambda: SqliteLog(path)
+    raise Misuse("the URL begins neither with kafka:// nor with sqlite:///")
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]

@@ -1,10 +1,10 @@
 """The sync process's loop: read, ask the core, act, in the order that the core documents (core/replica.py).
 
-One thread, one *session* after another. A session loads the stored state and works until something unexpected happens;
-then its core is thrown away and the next one begins. What must be done about an error is said by its class
+One thread, one *session* after another. A session loads the stored state and works until something unexpected
+happens; then its core is thrown away and the next one begins. What must be done about an error is said by its class
 (core/errors.py): Restart begins a new session at once, and a little later each time it fails again (a replica that was
-ready stays so: its database is as good as it was); Pause waits for a migration; Stop and everything unforeseen halts the
-replica, unready, with the reason, until a person restarts the process.
+ready stays so: its database is as good as it was); Pause waits for a migration; Stop and everything unforeseen halts
+the replica, unready, with the reason, until a person restarts the process.
 """
 
 from __future__ import annotations

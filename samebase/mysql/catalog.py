@@ -20,6 +20,7 @@ from samebase.mysql.values import (
     BYTES,
     CHARSETS,
     INTEGERS,
+    REALS,
     REFUSED,
     SUPPORTED,
     TEXTS,
@@ -253,7 +254,7 @@ def _column_problems(column: Column) -> Iterable[str]:
     elif column.type not in SUPPORTED:
         reason = REFUSED.get(column.type, "its values cannot be told exactly")
         yield f"column {column.name} is {column.declared}: {reason}"
-    elif column.type in ("float", "double") and "(" in column.declared:
+    elif column.type in REALS and "(" in column.declared:
         yield f"column {column.name} is {column.declared}, which rounds again when it is written: leave the digits out"
     elif column.charset is not None and column.charset not in CHARSETS:
         yield f"column {column.name} has the character set {column.charset}, it must be utf8mb4"

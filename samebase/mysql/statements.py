@@ -15,7 +15,7 @@ from typing import Any
 from samebase.core.types import Key, Put, Row, Scalar, Table
 from samebase.mysql.catalog import Column
 from samebase.mysql.connection import quoted
-from samebase.mysql.values import literal, selected
+from samebase.mysql.values import REALS, literal, real_literal, selected
 
 CHUNK_ROWS = 500
 CHUNK_CHARACTERS = 1_000_000
@@ -31,6 +31,7 @@ class Layout:
         self.key = table.policy.key
         self.columns = tuple(table.columns)
         self._select = ", ".join(selected(quoted(name), columns[name].type) for name in self.columns)
+        self._literals = {name: real_literal if columns[name].type in REALS else literal for name in self.columns}
         self._select_key = _names(self.key)
         self._indexes = {frozenset(names): index for names, index in indexes.items()}
 
@@ -81,12 +82,17 @@ class Layout:
 
     def insert(self, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[tuple[str, int]]:
         """Statements that insert rows which all have these columns, and how many rows each must insert."""
-        for chunk in chunks(_tuple([row[name] for name in names]) for row in rows):
+        writers = [(name, self._literals[name]) for name in names]
+        for chunk in chunks(f"({', '.join([write(row[name]) for name, write in writers])})" for row in rows):
             yield f"INSERT INTO {self.name} ({_names(names)}) VALUES {', '.join(chunk)}", len(chunk)
 
     def update(self, names: tuple[str, ...], puts: Sequence[Put]) -> Iterator[tuple[str, int]]:
         """Statements that set these columns, and how many rows each must find."""
-        tuples = (_tuple([*put.id[1], *[put.after[name] for name in names]]) for put in puts)
+        writers = [(name, self._literals[name]) for name in names]
+        tuples = (
+            f"({', '.join([*map(literal, put.id[1]), *[write(put.after[name]) for name, write in writers]])})"
+            for put in puts
+        )
         keys = [(quoted(name), f"k{index}") for index, name in enumerate(self.key)]
         columns = [(quoted(name), f"c{index}") for index, name in enumerate(names)]
         aliases = ", ".join(alias for _, alias in (*keys, *columns))

@@ -34,8 +34,9 @@ INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 
 """Integer types and their bits."""
 TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
 BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+REALS = frozenset({"float", "double"})
 TIMES = frozenset({"date", "datetime", "timestamp", "time"})
-SUPPORTED = frozenset({*INTEGERS, *TEXTS, *BYTES, *TIMES, "year", "bit", "decimal", "float", "double", "enum", "set"})
+SUPPORTED = frozenset({*INTEGERS, *TEXTS, *BYTES, *TIMES, "year", "bit", *REALS, "decimal", "enum", "set"})
 
 CHARSETS = frozenset({"utf8mb4", "utf8mb3", "ascii"})
 """Character sets whose stored bytes are UTF-8."""
@@ -90,6 +91,12 @@ CONVERTERS: dict[Any, Callable[[Any], Any]] = {
 def selected(quoted_column: str, data_type: str) -> str:
     """The expression that reads a column. MySQL prints a FLOAT with six digits; as a DOUBLE it prints all of it."""
     return f"CAST({quoted_column} AS DOUBLE)" if data_type == "float" else quoted_column
+
+
+def real_literal(value: Scalar) -> str:
+    """A value of a FLOAT or DOUBLE column as SQL text. As a text among numbers, minus zero would make all of them
+    texts, which are shorter."""
+    return "-0e0" if value == MINUS_ZERO else literal(value)
 
 
 def literal(value: Scalar) -> str:

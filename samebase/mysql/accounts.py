@@ -1,0 +1,56 @@
+"""The two accounts of a replica, with no more rights than they need, as SQL for its administrator."""
+
+from __future__ import annotations
+
+from pymysql.converters import escape_string
+
+from samebase.mysql.connection import quoted
+from samebase.mysql.install import SCHEMA
+
+SYNC_GLOBAL = "REPLICATION SLAVE, REPLICATION CLIENT, SESSION_VARIABLES_ADMIN"
+"""To read the binary log, to ask where it ends, and to write without writing to it (sql_log_bin = 0)."""
+
+
+def statements(
+    database: str, api: tuple[str, str], sync: tuple[str, str], migrate: tuple[str, str] | None = None, host: str = "%"
+) -> list[str]:
+    """The statements that create the accounts of a replica; run them on its own server, unlogged or before it is one.
+
+    Args:
+        database: the service's database.
+        api: user and password of the service, which reads and writes rows.
+        sync: user and password of the sync process.
+        migrate: user and password of the migrations, which change tables; None if they use another account.
+        host: where they connect from.
+    """
+    rows = f"{quoted(database)}.*"
+    created = [
+        f"CREATE SCHEMA IF NOT EXISTS {quoted(database)}",
+        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+        *_account(
+            api,
+            host,
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {rows}",
+            # A privilege on one table is given before the table is there only together with CREATE: so on the schema.
+            f"GRANT INSERT ON {SCHEMA}.*",
+        ),
+        *_account(
+            sync,
+            host,
+            f"GRANT {SYNC_GLOBAL} ON *.*",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON {rows}",
+            f"GRANT ALL ON {SCHEMA}.*",
+        ),
+    ]
+    if migrate is not None:
+        created += _account(migrate, host, f"GRANT ALL ON {rows}")
+    return created
+
+
+def _account(account: tuple[str, str], host: str, *grants: str) -> list[str]:
+    user, password = account
+    who = f"'{escape_string(user)}'@'{escape_string(host)}'"
+    return [
+        f"CREATE USER IF NOT EXISTS {who} IDENTIFIED BY '{escape_string(password)}'",
+        *(f"{grant} TO {who}" for grant in grants),
+    ]

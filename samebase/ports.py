@@ -70,8 +70,9 @@ class Log(Protocol):
         """Offset of the first record that is still there (`end()` if there is none)."""
         ...
 
-    def end(self) -> int:
-        """Offset that the next record will get."""
+    def end(self, exact: bool = False) -> int:
+        """Offset that the next record will get. `exact`: every record that anybody has appended by now lies before it,
+        at the price of asking the log; else what is known without asking, which may be a moment old, never too far."""
         ...
 
     def close(self) -> None: ...

@@ -64,16 +64,20 @@ class Progress:
         self._position = Position()
         self._behind_since: float | None = clock.monotonic()
         self._fates: OrderedDict[str, Fate] = OrderedDict()
+        self._exact_end = False
         self._round_begun = 0
         self._round_done = 0
 
     # -- the runner's side ---------------------------------------------------------------------------------------
 
-    def begin_round(self) -> None:
-        """A round begins: what is committed by now will be known when it ends."""
+    def begin_round(self) -> bool:
+        """A round begins: what is committed by now will be known when it ends. Returns whether somebody must know
+        exactly where the log ends, others' latest entries included."""
         self._wake.clear()
         with self._changed:
             self._round_begun += 1
+            exact, self._exact_end = self._exact_end, False
+            return exact
 
     def end_round(self, position: Position) -> None:
         """The round is over; this is where the replica stands."""
@@ -174,6 +178,8 @@ class Progress:
             if wanted.get(own, 0) > self._position.last_published:
                 self._wait_round(deadline, lambda: wanted[own] <= self._position.last_published)
             if self._missing(wanted):
+                if not all(self._knows(origin) for origin in wanted):
+                    self._exact_end = True
                 self._wait_round(deadline, lambda: not self._missing(wanted))
                 end = self._position.log_end
                 self._wait(deadline, lambda: self._position.offset >= end or not self._missing(wanted))

@@ -133,7 +133,7 @@ class Session:
         self._bind()
         self._replica = Replica(state, self._schema)
         self._position = state.reread
-        self._log_end = self._log.end()
+        self._log_end = self._log.end(exact=True)
         self._unlogged: deque[tuple[Transaction, list[Future[int]]]] = deque()
         self._republished: Future[int] | None = None
         self._moved_at = clock.monotonic()
@@ -149,16 +149,16 @@ class Session:
         log_line.info(
             "session begins", origin=self._replica.origin, offset=self._replica.offset, read_from=self._position
         )
-        self._progress.begin_round()
+        exact_end = self._progress.begin_round()
         # Everything that was committed before is known before the first entry is decided.
         while self._capture() and not stop.is_set():
             self._settle_publishes()
         while not stop.is_set():
-            busy = self._round()
+            busy = self._round(exact_end)
             self._progress.end_round(self._where())
             if not busy:
                 self._progress.idle(self._pace.poll_seconds)
-            self._progress.begin_round()
+            exact_end = self._progress.begin_round()
 
     def _bind(self) -> None:
         bound, identity = self._store.bind(self._log.identity), self._log.identity
@@ -190,13 +190,13 @@ class Session:
 
     # -- one round -----------------------------------------------------------------------------------------------
 
-    def _round(self) -> bool:
+    def _round(self, exact_end: bool) -> bool:
         """Capture, publish, consume, once. Returns whether there is likely more to do."""
         if self._store.schema() is not self._schema:
             raise Restart("the tables were migrated")
         more = self._capture()
         self._settle_publishes()
-        self._log_end = self._log.end()
+        self._log_end = self._log.end(exact_end)
         records = self._log.read(self._position, self._pace.batch)
         if records:
             entries, unreadable = _decoded(records)

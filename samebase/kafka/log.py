@@ -89,10 +89,13 @@ class KafkaLog:
         self._check_process()
         return self._watch.begin()
 
-    def end(self) -> int:
+    def end(self, exact: bool = False) -> int:
         self._check_process()
         self._trouble.check()
-        self._watch.look()
+        if exact:
+            self._watch.ask()
+        else:
+            self._watch.look()
         return self._known_end()
 
     def close(self) -> None:

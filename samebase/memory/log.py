@@ -47,7 +47,7 @@ class MemoryLog:
     def begin(self) -> int:
         return self._first
 
-    def end(self) -> int:
+    def end(self, exact: bool = False) -> int:  # noqa: ARG002 - it always is
         return self._first + len(self._values)
 
     def close(self) -> None:

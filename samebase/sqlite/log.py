@@ -108,7 +108,7 @@ class SqliteLog:
             return self._begin()
 
     @translated("reading the end of the log")
-    def end(self) -> int:
+    def end(self, exact: bool = False) -> int:  # noqa: ARG002 - it always is
         with self._transaction("DEFERRED"):
             self._check()
             return self._end()

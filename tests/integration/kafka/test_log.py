@@ -123,6 +123,13 @@ def test_what_another_process_appends_is_seen_soon_and_wakes_who_waits(open_log:
     assert one.end() == 2
 
 
+def test_the_exact_end_has_what_others_appended_just_before(open_log: OpenLog) -> None:
+    ours, theirs = open_log(), open_log()
+    for number in range(20):
+        append(theirs, f"record {number}")
+        assert ours.end(exact=True) == number + 1
+
+
 def test_an_acknowledgement_wakes_who_waits(open_log: OpenLog) -> None:
     woken = threading.Event()
     log = open_log(wake=woken.set)

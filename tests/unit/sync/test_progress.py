@@ -134,6 +134,16 @@ def test_an_unknown_origin_is_ignored_only_once_the_log_was_applied_to_its_end(p
     assert get(progress, "/wait?token=new@1:1&timeout=20000") == {"reached": True, "token": "new@1:1"}
 
 
+def test_for_an_unknown_origin_the_next_round_asks_the_log_where_it_ends(progress: Progress) -> None:
+    """What is merely known of the log's end may be older than the write that the token is about."""
+    assert progress.begin_round() is False
+    assert get(progress, "/wait?token=other@1:6&timeout=5") == {"reached": False, "token": "other@1:6"}
+    assert progress.begin_round() is False, "an origin that is known needs no exact end"
+    get(progress, "/wait?token=new@1:1&timeout=5")
+    assert progress.begin_round() is True
+    assert progress.begin_round() is False, "once is enough"
+
+
 def test_an_unknown_origin_is_dropped_when_the_log_has_nothing_of_it(progress: Progress) -> None:
     meanwhile(lambda: round_to(progress, progress.position()))
     assert get(progress, "/wait?token=gone@1:9,other@1:5&timeout=20000") == {"reached": True, "token": "other@1:5"}

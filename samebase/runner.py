@@ -167,6 +167,8 @@ class Session:
 
     def _remember(self) -> None:
         """Look through the latest entries below our offset, so that we know what became of recent requests."""
+        if self._log_end < self._replica.offset:
+            raise LogLost(f"this database is at offset {self._replica.offset}, the log ends at {self._log_end} already")
         start = max(self._log.begin(), self._replica.offset - REMEMBER_ENTRIES)
         rejected = {
             (rejection.origin, rejection.seq): rejection

@@ -26,6 +26,8 @@ from services.common.config import Settings
 from services.common.errors import Problem, invalid
 
 MAX_BODY_BYTES = 1024 * 1024
+DISCARDED_BODY_BYTES = 16 * MAX_BODY_BYTES
+"""Of a body that is too large, so much is read and thrown away; whoever sends more loses the connection."""
 
 
 class Request(flask.Request):
@@ -252,6 +254,7 @@ def make_app(
     metrics.install(app, service)
     errors.install(app, render)
     app.before_request(_before)
+    app.after_request(_read_the_rest)
     app.add_url_rule("/openapi.json", endpoint="openapi", view_func=lambda: app.api_doc)
     # One trusted hop: the gateway appends the address and the scheme it saw.
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
@@ -260,6 +263,16 @@ def make_app(
 
 def _too_large() -> Problem:
     return Problem("too-large", f"The body has more than {MAX_BODY_BYTES} bytes.")
+
+
+def _read_the_rest(response: Response) -> Response:
+    """Read what is left of a body that was refused: else the server closes the connection, though it said keep-alive,
+    and the caller's next request on it is lost."""
+    rest = request.environ["wsgi.input"]
+    left = DISCARDED_BODY_BYTES if request.content_length or "HTTP_TRANSFER_ENCODING" in request.environ else 0
+    while left > 0 and (chunk := rest.read(min(left, 65_536))):
+        left -= len(chunk)
+    return response
 
 
 def _before() -> Response | None:

@@ -48,13 +48,23 @@ class Accounts:
         taken = Problem("name-taken", "Choose another name, this one is taken.")
         key = name_key(registration.name)
 
+        def has_name(session: Session) -> bool:
+            return session.scalar(select(Account.id).where(Account.name_key == key)) is not None
+
+        def look() -> None:
+            # A repeated request must reach the record of the first one, which has the name.
+            if post.headers.idempotency_key is None:
+                with self._database.read() as session:
+                    if has_name(session):
+                        raise taken
+
         def prepare() -> Work[Result]:
             moment = columns.now()
             values = {
                 "id": str(uuid.uuid4()),
                 "name": registration.name,
                 "name_key": key,
-                "password_hash": self._passwords.hash(registration.password),
+                "password_hash": self._passwords.hash(registration.password, first=look),
                 "display_name": registration.display_name,
                 "email": registration.email,
                 "created_at": moment,
@@ -62,7 +72,7 @@ class Accounts:
             }
 
             def work(session: Session) -> Result:
-                if session.scalar(select(Account.id).where(Account.name_key == key)):
+                if has_name(session):
                     raise taken
                 account = Account(**values)
                 session.add(account)

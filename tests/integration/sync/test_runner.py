@@ -91,9 +91,9 @@ def test_replicas_that_are_killed_again_and_again_end_up_identical(group: Replic
             if not callable(attribute) or name == "close":
                 return attribute
 
-            def call(*arguments: object) -> object:
+            def call(*arguments: object, **named: object) -> object:
                 stumble("before", name)
-                result = attribute(*arguments)
+                result = attribute(*arguments, **named)
                 if name == "begin" and arguments:  # the store's, not the log's
                     return committed_or_not(result)
                 stumble("after", name)
@@ -323,6 +323,19 @@ def test_a_log_that_does_not_answer_for_a_while_leaves_the_replica_ready(tmp_pat
         group.ready("b")
         assert len(group.assert_identical("a", "b")["item"]) == 1
         assert a.progress.position().reason is None
+
+
+def test_a_log_that_is_shorter_than_our_offset_stops_the_replica(tmp_path: Path) -> None:
+    log = MemoryLog()
+    with replicas(tmp_path, lambda: log) as group:
+        group.ready("a")
+        group.write("a", "INSERT INTO item (id) VALUES ('1')")
+        group.settle()
+        group.syncs[0].stop()
+        log._values.clear()
+        again = group.start("a")
+        wait_for(lambda: again.phase == "stopped", "the loss is noticed")
+        assert again.progress.position().reason == "this database is at offset 1, the log ends at 0 already"
 
 
 def test_another_log_than_the_first_one_is_refused(group: Replicas, tmp_path: Path) -> None:

@@ -37,9 +37,14 @@ def verdict(seq: int, request: str, *, accepted: bool) -> Verdict:
     return Verdict(ME, seq, request, accepted, reason, rows, 3)
 
 
-def meanwhile(act: Callable[[], None]) -> None:
-    """Do something as soon as somebody waits: from another thread, while the caller is inside its wait."""
-    threading.Thread(target=act, daemon=True).start()
+def meanwhile(progress: Progress, act: Callable[[], None]) -> None:
+    """Do something, from another thread, once somebody waits."""
+
+    def run() -> None:
+        progress.idle(20)
+        act()
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def get(progress: Progress, url: str, status: int = 200) -> Any:
@@ -65,7 +70,7 @@ def test_levels_are_reached_one_after_the_other(progress: Progress) -> None:
 
 def test_a_rejection_ends_the_wait_and_says_why(progress: Progress) -> None:
     progress.captured(transaction(8, "r"))
-    meanwhile(lambda: progress.decided([verdict(8, "r", accepted=False)]))
+    meanwhile(progress, lambda: progress.decided([verdict(8, "r", accepted=False)]))
     told = get(progress, "/wait?request=r&level=ordered&timeout=20000")
     assert (told["outcome"], told["reason"], told["rows"]) == ("rejected", "changed", [["item", ["AA==", 1]]])
 
@@ -87,7 +92,7 @@ def test_an_unknown_request_is_said_to_be_unknown_only_after_a_look_at_what_is_c
         progress.captured(transaction(9, "late"))
         progress.end_round(progress.position())
 
-    meanwhile(runner)
+    meanwhile(progress, runner)
     assert get(progress, "/wait?request=late&level=local&timeout=20000")["outcome"] == "pending"
     assert get(progress, "/wait?request=never&timeout=0")["outcome"] == "unknown"
 
@@ -119,7 +124,7 @@ def test_a_token_is_reached_when_all_its_known_positions_are(
 
 def test_a_token_is_reached_as_soon_as_the_entry_is_applied(progress: Progress) -> None:
     later = Position("ready", origin=ME, applied={OTHER: 6}, last_published=7, offset=4, log_end=4)
-    meanwhile(lambda: round_to(progress, later))
+    meanwhile(progress, lambda: round_to(progress, later))
     assert get(progress, "/wait?token=other@1:6&timeout=20000")["reached"] is True
 
 
@@ -130,7 +135,7 @@ def test_an_unknown_origin_is_ignored_only_once_the_log_was_applied_to_its_end(p
     assert get(progress, "/wait?token=new@1:1&timeout=20") == {"reached": False, "token": "new@1:1"}
 
     seen = Position("ready", origin=ME, applied={OTHER: 5, "new@1": 1}, last_published=7, offset=4, log_end=4)
-    meanwhile(lambda: round_to(progress, seen))
+    meanwhile(progress, lambda: round_to(progress, seen))
     assert get(progress, "/wait?token=new@1:1&timeout=20000") == {"reached": True, "token": "new@1:1"}
 
 
@@ -145,7 +150,7 @@ def test_for_an_unknown_origin_the_next_round_asks_the_log_where_it_ends(progres
 
 
 def test_an_unknown_origin_is_dropped_when_the_log_has_nothing_of_it(progress: Progress) -> None:
-    meanwhile(lambda: round_to(progress, progress.position()))
+    meanwhile(progress, lambda: round_to(progress, progress.position()))
     assert get(progress, "/wait?token=gone@1:9,other@1:5&timeout=20000") == {"reached": True, "token": "other@1:5"}
 
 

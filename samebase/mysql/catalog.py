@@ -15,7 +15,7 @@ from pymysql.connections import Connection
 
 from samebase.core.errors import Stop
 from samebase.core.types import Delta, Policy, Scalar, Schema, Table
-from samebase.mysql.connection import every
+from samebase.mysql.connection import every, quoted
 from samebase.mysql.values import (
     BYTES,
     CHARSETS,
@@ -25,8 +25,7 @@ from samebase.mysql.values import (
     SUPPORTED,
     TEXTS,
     integer_range,
-    real,
-    single,
+    selected,
 )
 from samebase.sqlite.preflight import Replicated
 
@@ -126,7 +125,7 @@ def describe(connection: Connection[Any], database: str, name: str, settings: Re
     return Table(
         name=name,
         policy=Policy(kind=settings.kind, key=facts.key, unique=tuple(unique), delta=deltas),
-        columns={column.name: _default(column) for column in facts.columns.values()},
+        columns=_defaults(connection, database, name, facts),
     )
 
 
@@ -309,22 +308,20 @@ def _range(column: Column) -> tuple[int | Decimal, int | Decimal]:
     return high.copy_negate(), high
 
 
-def _default(column: Column) -> Scalar:
-    """The value that the column's DEFAULT clause gives a row, None if there is no clause or no constant in it."""
-    text = column.default
-    if text is None or "DEFAULT_GENERATED" in column.extra:
-        return None
-    if column.type in INTEGERS or column.type == "year":
-        return int(text)
-    if column.type == "bit":
-        return int(text.removeprefix("b").strip("'"), 2)
-    if column.type == "decimal":
-        return Decimal(text)
-    if column.type == "float":
-        return real(single(float(text)))
-    if column.type == "double":
-        return real(float(text))
-    if column.type in BYTES:
-        raw = bytes.fromhex(text.removeprefix("0x"))
-        return raw.ljust(column.length or 0, b"\0") if column.type == "binary" else raw
-    return text
+def _defaults(connection: Connection[Any], database: str, name: str, facts: _Facts) -> dict[str, Scalar]:
+    """The value that each column's DEFAULT clause gives a row, None if there is no clause or no constant in it.
+    The server says it, in the form in which it would be read from a row."""
+    constant = {
+        column.name: selected(f"DEFAULT(t.{quoted(column.name)})", column.type)
+        for column in facts.columns.values()
+        if column.default is not None and "DEFAULT_GENERATED" not in column.extra
+    }
+    defaults: dict[str, Scalar] = dict.fromkeys(facts.columns)
+    if constant:
+        found = every(
+            connection,
+            f"SELECT {', '.join(constant.values())} FROM (SELECT 1) AS one "  # noqa: S608 - quoted identifiers
+            f"LEFT JOIN {quoted(database)}.{quoted(name)} AS t ON FALSE",
+        )
+        defaults.update(zip(constant, found[0], strict=True))
+    return defaults

@@ -18,7 +18,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from samebase.core.errors import Stop
-from samebase.mysql.catalog import problems
+from samebase.mysql.catalog import columns_of, problems
 from samebase.mysql.connection import Address, connect, every, execute, one, quoted, settings, translated
 from samebase.mysql.install import SCHEMA, server_end
 from samebase.mysql.stream import Stream
@@ -138,13 +138,25 @@ def _privileges(connection: Connection[Any], address: Address, tables: Mapping[s
             "INSERT": f"EXPLAIN INSERT INTO {table} SELECT * FROM {table} WHERE FALSE",
             "DELETE": f"EXPLAIN DELETE FROM {table}",
         }
+        for column in list(columns_of(connection, address.database, name))[:1]:
+            statements["UPDATE"] = f"EXPLAIN UPDATE {table} SET {quoted(column)} = NULL"
         for privilege, statement in statements.items():
             yield _allowed(privilege, f"on table {name}", partial(execute, connection, statement))
-    grants = " ".join(grant for (grant,) in every(connection, "SHOW GRANTS"))
-    sees = "ALL PRIVILEGES" in grants or "TRIGGER" in grants
-    yield Check("privilege TRIGGER", None if sees else f"is needed on {address.database}.*: else triggers are not seen")
+    blind = "is not granted, and without it triggers are not seen: grant it"
+    seen = _sees_triggers(connection, address.database)
+    yield Check(f"privilege TRIGGER on {address.database}.*", None if seen else blind)
     own = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
     yield _allowed("ALL", f"on {SCHEMA}.*", partial(execute, connection, own))
+
+
+def _sees_triggers(connection: Connection[Any], database: str) -> bool:
+    everywhere = ("*.*", f"{quoted(database)}.*", f"{quoted(database).replace('_', chr(92) + '_')}.*")
+    for (grant,) in every(connection, "SHOW GRANTS"):
+        privileges, _, rest = grant.removeprefix("GRANT ").partition(" ON ")
+        listed = {privilege.strip() for privilege in privileges.split(",")}
+        if rest.partition(" TO ")[0] in everywhere and listed & {"TRIGGER", "ALL PRIVILEGES"}:
+            return True
+    return False
 
 
 def _allowed(privilege: str, where: str, attempt: Callable[[], object]) -> Check:

@@ -21,7 +21,7 @@ from pymysqlreplication.row_event import (
 )
 
 from samebase.core.errors import Restart, Stop
-from samebase.core.types import Commit, Row, RowChange
+from samebase.core.types import Commit, Row, RowChange, Schema
 from samebase.mysql.database import Database
 from samebase.mysql.decode import TableMap
 from samebase.mysql.install import INTENT, SCHEMA
@@ -56,6 +56,7 @@ class Transactions:
         self._schema_name = database.address.database
         self._maps: dict[int, TableMap | None] = {}
         self._open: _Open | None = None
+        self._schema: Schema | None = None
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -142,16 +143,15 @@ class Transactions:
         return found
 
     def _check_columns(self, found: TableMap) -> None:
-        before = self._database.schema()
-        if not (found.names <= before[found.table].columns.keys()):
-            self._database.migrated()
-            now = self._database.schema()
-            lost = sorted(found.names - now[found.table].columns.keys())
-            if lost:
-                raise Stop(
-                    f"table {found.table} has lost the column {lost[0]}: replicated tables change by adding columns"
-                )
-            raise Restart(f"table {found.table} was migrated")
+        schema = self._database.schema()
+        if self._schema is None:
+            self._schema = schema
+        if schema is not self._schema:
+            # Whoever reads has taken the tables for what they were.
+            raise Restart("the tables were migrated")
+        lost = sorted(found.names - schema[found.table].columns.keys())
+        if lost:
+            raise Stop(f"table {found.table} has lost the column {lost[0]}: replicated tables change by adding columns")
 
     def _rows(self, event: RowsEvent) -> None:
         table = self._maps.get(event.table_id)

@@ -17,7 +17,6 @@ Every other type is refused by preflight: `REFUSED` says why.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from math import copysign
@@ -56,12 +55,6 @@ def integer_range(data_type: str, unsigned: bool) -> tuple[int, int]:
 def real(value: float) -> Scalar:
     """The canonical form of a FLOAT's or DOUBLE's number."""
     return value if value or copysign(1.0, value) > 0 else MINUS_ZERO
-
-
-def single(value: float) -> float:
-    """The number that a FLOAT keeps of this one."""
-    kept: float = struct.unpack("<f", struct.pack("<f", value))[0]
-    return kept
 
 
 def _real(text: str) -> Scalar:

@@ -62,19 +62,11 @@ def _docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[
 class Server:
     """A server of its own, on a free port of this machine."""
 
-    def __init__(self, *options: str) -> None:
-        """`options` for mysqld, besides OPTIONS."""
+    def __init__(self, *options: str, durable: bool = False) -> None:
+        """`options` for mysqld, besides OPTIONS. Data is in memory, and gone with a restart, unless `durable`."""
+        memory = () if durable else ("--tmpfs", "/var/lib/mysql")
         self.id = _docker(
-            *(
-                "run",
-                "--detach",
-                "--publish",
-                "127.0.0.1::3306",
-                "--tmpfs",
-                "/var/lib/mysql",
-                "--env",
-                f"MYSQL_ROOT_PASSWORD={PASSWORD}",
-            ),
+            *("run", "--detach", "--publish", "127.0.0.1::3306", "--env", f"MYSQL_ROOT_PASSWORD={PASSWORD}", *memory),
             *(IMAGE, f"--server-id={uuid.uuid4().int % 2**31 + 1}", *OPTIONS, *options),
         ).stdout.strip()
         try:
@@ -99,15 +91,15 @@ class Server:
                 raise AssertionError(f"the server did not start: {reason}\n{_docker('logs', self.id).stderr[-2000:]}")
             time.sleep(0.1)  # between two tries of one wait, which has a deadline
 
-    def address(self, database: str = "app") -> Address:
-        return Address("127.0.0.1", self.port, "root", PASSWORD, database)
+    def address(self, database: str = "app", user: str = "root") -> Address:
+        return Address("127.0.0.1", self.port, user, PASSWORD, database)
 
-    def session(self, database: str | None = "app", **options: Any) -> Any:
+    def session(self, database: str | None = "app", user: str = "root", **options: Any) -> Any:
         """A session as an application has one: nothing is set but the character set."""
         return pymysql.connect(
             host="127.0.0.1",
             port=self.port,
-            user="root",
+            user=user,
             password=PASSWORD,
             database=database,
             charset="utf8mb4",
@@ -152,18 +144,24 @@ def mysql_server() -> Iterator[Server]:
     yield from server()
 
 
+@pytest.fixture
+def durable_mysql_server() -> Iterator[Server]:
+    """One that may be killed: it keeps its data."""
+    yield from server(durable=True)
+
+
 @pytest.fixture(scope="session")
 def other_mysql_server() -> Iterator[Server]:
     """A second one: with enforced GTIDs."""
     yield from server("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 
 
-def server(*options: str) -> Iterator[Server]:
+def server(*options: str, durable: bool = False) -> Iterator[Server]:
     """Start a server and remove it at the end."""
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    started = Server(*options)
+    started = Server(*options, durable=durable)
     yield started
     started.remove()
 
@@ -171,14 +169,29 @@ def server(*options: str) -> Iterator[Server]:
 class MySqlBench:
     """A replica's adapters on a server, and its application."""
 
-    def __init__(self, server: Server, ddl: Sequence[str] = DDL, tables: dict[str, Replicated] | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        ddl: Sequence[str] = DDL,
+        tables: dict[str, Replicated] | None = None,
+        *,
+        fresh: bool = True,
+        user: str = "root",
+        application: str = "root",
+    ) -> None:
+        """Empties the server first if `fresh`. `user` and `application`: accounts of the two."""
         self.server = server
         self.tables = TABLES if tables is None else tables
-        server.fresh(*ddl)
+        self.user, self.application = user, application
+        if fresh:
+            server.fresh(*ddl)
         self.open()
 
+    def _database(self) -> Database:
+        return Database(self.server.address(user=self.user), self.tables, "replica", lock_wait_seconds=1)
+
     def open(self) -> None:
-        self.database = Database(self.server.address(), self.tables, "replica", lock_wait_seconds=1)
+        self.database = self._database()
         self.changes = MySqlChanges(self.database)
         self.store = MySqlStore(self.database)
         self.store.schema()
@@ -194,13 +207,13 @@ class MySqlBench:
 
     def second(self) -> MySqlStore:
         """Another sync process on the same database."""
-        return MySqlStore(Database(self.server.address(), self.tables, "replica", lock_wait_seconds=1))
+        return MySqlStore(self._database())
 
     @contextmanager
     def transaction(
         self, request: str | None = None, *, certify: bool = False, traceparent: str | None = None
     ) -> Iterator[MySqlApplication]:
-        with closing(self.server.session()) as session:
+        with closing(self.server.session(user=self.application)) as session:
             with session.cursor() as cursor:
                 cursor.execute("SET innodb_lock_wait_timeout = 1")
                 cursor.execute("BEGIN")

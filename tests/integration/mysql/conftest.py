@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.mysql import MySqlBench, Server, mysql_server, other_mysql_server
+from tests.support.mysql import MySqlBench, Server, durable_mysql_server, mysql_server, other_mysql_server
 
-__all__ = ["mysql_server", "other_mysql_server"]
+__all__ = ["durable_mysql_server", "mysql_server", "other_mysql_server"]
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from waitress.server import create_server
 from samebase import http, logs
 from samebase.config import ConfigError, load_settings, load_tables
 from samebase.progress import Progress
-from samebase.runner import Pace, Runner
+from samebase.runner import Runner
+from samebase.session import Pace
 from samebase.wiring import SystemClock, connector
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

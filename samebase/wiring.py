@@ -12,7 +12,7 @@ from typing import TypeAlias
 from samebase.config import ConfigError, Settings, TablesFile
 from samebase.core.errors import Misuse
 from samebase.ports import ChangeSource, Log, Store
-from samebase.runner import Surroundings
+from samebase.session import Surroundings
 from samebase.sqlite.preflight import Replicated
 
 Databases: TypeAlias = Callable[[], tuple[ChangeSource, Store]]

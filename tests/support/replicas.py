@@ -11,7 +11,8 @@ from pathlib import Path
 
 from samebase.ports import Log
 from samebase.progress import Progress
-from samebase.runner import Pace, Runner, Surroundings
+from samebase.runner import Runner
+from samebase.session import Pace, Surroundings
 from samebase.sqlite.changes import SqliteChanges
 from samebase.sqlite.connection import Database
 from samebase.sqlite.log import SqliteLog

@@ -17,7 +17,7 @@ from samebase.core.errors import Unavailable
 from samebase.core.types import Record
 from samebase.memory.log import MemoryLog
 from samebase.ports import StoreTransaction
-from samebase.runner import Pace, Surroundings
+from samebase.session import Pace, Surroundings
 from samebase.sqlite.log import SqliteLog
 from tests.support.replicas import Replicas, replicas, wait_for
 from tests.support.sqlite import connect

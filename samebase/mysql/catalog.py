@@ -3,6 +3,8 @@
 A table is refused for what would make replicas differ, or lose a change unseen. Each reason is one line.
 """
 
+# ruff: noqa: S608 - names in SQL are quoted identifiers of the live schema; values are bound
+
 from __future__ import annotations
 
 import re
@@ -15,7 +17,7 @@ from pymysql.connections import Connection
 
 from samebase.core.errors import Stop
 from samebase.core.types import Delta, Policy, Scalar, Schema, Table
-from samebase.mysql.connection import every, quoted
+from samebase.mysql.connection import every, one, quoted
 from samebase.mysql.values import (
     BYTES,
     CHARSETS,
@@ -312,16 +314,16 @@ def _defaults(connection: Connection[Any], database: str, name: str, facts: _Fac
     """The value that each column's DEFAULT clause gives a row, None if there is no clause or no constant in it.
     The server says it, in the form in which it would be read from a row."""
     constant = {
-        column.name: selected(f"DEFAULT(t.{quoted(column.name)})", column.type)
+        column.name: selected(f"ANY_VALUE(DEFAULT({quoted(column.name)}))", column.type)
         for column in facts.columns.values()
         if column.default is not None and "DEFAULT_GENERATED" not in column.extra
     }
     defaults: dict[str, Scalar] = dict.fromkeys(facts.columns)
     if constant:
-        found = every(
-            connection,
-            f"SELECT {', '.join(constant.values())} FROM (SELECT 1) AS one "  # noqa: S608 - quoted identifiers
-            f"LEFT JOIN {quoted(database)}.{quoted(name)} AS t ON FALSE",
+        expressions, table = ", ".join(constant.values()), f"{quoted(database)}.{quoted(name)}"
+        # Either there is a row to ask with, or there is none to count.
+        found = one(connection, f"SELECT {expressions} FROM {table} LIMIT 1") or one(
+            connection, f"SELECT {expressions}, count(*) FROM {table}"
         )
-        defaults.update(zip(constant, found[0], strict=True))
+        defaults.update(zip(constant, found, strict=False))
     return defaults

@@ -46,6 +46,12 @@ REFUSED: Mapping[str, str] = {
 }
 
 
+_READ_AS = {
+    "float": "DOUBLE",  # a FLOAT is printed with six digits
+    "bit": "UNSIGNED",  # bits are bytes in a result
+}
+
+
 def integer_range(data_type: str, unsigned: bool) -> tuple[int, int]:
     """Smallest and largest value of an integer type."""
     bits = INTEGERS[data_type]
@@ -61,12 +67,7 @@ def _real(text: str) -> Scalar:
     return real(float(text))
 
 
-def _bits(raw: bytes) -> int:
-    return int.from_bytes(raw, "big")
-
-
 CONVERTERS: dict[Any, Callable[[Any], Any]] = {
-    FIELD_TYPE.BIT: _bits,
     FIELD_TYPE.TINY: int,
     FIELD_TYPE.SHORT: int,
     FIELD_TYPE.INT24: int,
@@ -82,8 +83,8 @@ CONVERTERS: dict[Any, Callable[[Any], Any]] = {
 
 
 def selected(quoted_column: str, data_type: str) -> str:
-    """The expression that reads a column. MySQL prints a FLOAT with six digits; as a DOUBLE it prints all of it."""
-    return f"CAST({quoted_column} AS DOUBLE)" if data_type == "float" else quoted_column
+    """The expression that reads a column."""
+    return f"CAST({quoted_column} AS {_READ_AS[data_type]})" if data_type in _READ_AS else quoted_column
 
 
 def real_literal(value: Scalar) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -113,6 +114,11 @@ class Server:
             for statement in statements:
                 cursor.execute(statement)
 
+    def kill_session(self, number: int) -> None:
+        """Close a session; no matter if it is gone."""
+        with contextlib.suppress(pymysql.OperationalError):
+            self.execute(f"KILL {number}")
+
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         with closing(self.session()) as session, session.cursor() as cursor:
             cursor.execute(statement)
@@ -187,11 +193,12 @@ class MySqlBench:
             server.fresh(*ddl)
         self.open()
 
-    def _database(self) -> Database:
+    def sync_database(self) -> Database:
+        """What the adapters of a session share."""
         return Database(self.server.address(user=self.user), self.tables, "replica", lock_wait_seconds=1)
 
     def open(self) -> None:
-        self.database = self._database()
+        self.database = self.sync_database()
         self.changes = MySqlChanges(self.database)
         self.store = MySqlStore(self.database)
         self.store.schema()
@@ -207,7 +214,7 @@ class MySqlBench:
 
     def second(self) -> MySqlStore:
         """Another sync process on the same database."""
-        return MySqlStore(self._database())
+        return MySqlStore(self.sync_database())
 
     @contextmanager
     def transaction(

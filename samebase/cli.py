@@ -1,4 +1,4 @@
-"""The command line: `samebase run`, `samebase status`.
+"""The command line: `samebase run`, `samebase preflight`, `samebase status`.
 
 Exit codes: 0 well, 1 failed, 2 wrong usage or settings.
 """
@@ -17,6 +17,7 @@ from rich.table import Table
 from waitress.server import create_server
 
 from samebase import http, logs
+from samebase import preflight as checks
 from samebase.config import ConfigError, load_settings, load_tables
 from samebase.progress import Progress
 from samebase.runner import Runner
@@ -64,6 +65,23 @@ def run() -> None:
     pace = Pace(settings.poll_ms / 1000, settings.batch, settings.republish_after_s)
     well = Runner(connect, clock, progress, pace).run(stop)
     server.close()
+    sys.exit(0 if well else 1)
+
+
+@app.command()
+def preflight() -> None:
+    """Check this replica's database, tables and log without starting anything. Settings: as for `run`. Exit code 1 if
+    something must be changed."""
+    try:
+        settings = load_settings()
+        tables = load_tables(settings.tables)
+        connector(settings, tables, lambda: None)
+    except ConfigError as error:
+        _fail(str(error), 2)
+    well = True
+    for line in checks.preflight(settings, tables):
+        well = well and line.ok
+        sys.stdout.write(f"{'ok    ' if line.ok else 'CHANGE'}  {line.text}\n")
     sys.exit(0 if well else 1)
 
 

@@ -38,7 +38,7 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
     Raises ConfigError for URLs that mean nothing.
     """
     database_url, log_url = settings.database.get_secret_value(), settings.log.get_secret_value()
-    replicated = {name: Replicated(table.policy, table.delta) for name, table in tables.tables.items()}
+    replicated = replicated_tables(tables)
     if database_url == log_url:
         raise ConfigError("SAMEBASE_LOG: the log needs a place of its own, this is the database's")
     try:
@@ -63,7 +63,7 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
 
 
 def _databases(url: str, tables: Mapping[str, Replicated], name: str) -> Databases:
-    match _scheme(url):
+    match scheme_of(url):
         case "mysql" | "mysql+pymysql":
             from samebase.mysql.changes import MySqlChanges
             from samebase.mysql.connection import address_of
@@ -94,7 +94,7 @@ def _databases(url: str, tables: Mapping[str, Replicated], name: str) -> Databas
 
 
 def _logs(url: str, wake: Callable[[], None]) -> Logs:
-    match _scheme(url):
+    match scheme_of(url):
         case "kafka":
             from samebase.kafka.config import kafka_address
             from samebase.kafka.log import KafkaLog
@@ -120,5 +120,11 @@ def _logs(url: str, wake: Callable[[], None]) -> Logs:
     raise Misuse("the URL begins neither with kafka:// nor with sqlite:///")
 
 
-def _scheme(url: str) -> str:
+def replicated_tables(tables: TablesFile) -> dict[str, Replicated]:
+    """The tables file as the adapters take it."""
+    return {name: Replicated(table.policy, table.delta) for name, table in tables.tables.items()}
+
+
+def scheme_of(url: str) -> str:
+    """What stands before the ://, which says the kind of adapter."""
     return url.partition("://")[0]

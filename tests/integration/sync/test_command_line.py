@@ -157,6 +157,37 @@ def test_runs_replicates_and_stops_cleanly_on_a_signal(environment: dict[str, st
         assert process.wait(20) == 0
 
 
+def test_preflight_says_of_each_thing_that_it_is_well(environment: dict[str, str], tmp_path: Path) -> None:
+    ended = run(environment, "preflight")
+    assert ended.returncode == 0, ended.stdout
+    assert ended.stdout.splitlines() == [
+        f"ok      database {tmp_path}/a.db: ok",
+        "ok      table item: ok",
+        "ok      table account: ok",
+        f"ok      log {tmp_path}/log.db: not there yet, it will be made",
+    ]
+    assert not (tmp_path / "log.db").exists(), "it looks and makes nothing"
+
+
+def test_preflight_names_what_must_be_changed(environment: dict[str, str]) -> None:
+    tables = 'service = "x"\n[tables.account]\npolicy = "merge"\n[tables.nothing]\n'
+    Path(environment["SAMEBASE_TABLES"]).write_text(tables)
+    ended = run(environment | {"SAMEBASE_LOG": "sqlite:////nowhere/log.db"}, "preflight")
+    assert ended.returncode == 1
+    to_change = [line for line in ended.stdout.splitlines() if line.startswith("CHANGE")]
+    assert len(to_change) == 3
+    assert "account" in to_change[0]
+    assert "unique" in to_change[0]
+    assert "nothing" in to_change[1]
+    assert "/nowhere" in to_change[2]
+
+
+def test_preflight_of_a_database_that_is_not_there_is_one_line(environment: dict[str, str]) -> None:
+    ended = run(environment | {"SAMEBASE_DATABASE": "sqlite:////nowhere.db"}, "preflight")
+    assert ended.returncode == 1
+    assert "CHANGE  database: there is no database /nowhere.db" in ended.stdout
+
+
 def test_status_of_a_replica_that_does_not_answer_exits_1() -> None:
     ended = run({}, "status", f"http://127.0.0.1:{free_port()}")
     assert ended.returncode == 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from samebase.config import Settings, TablesFile
 from samebase.core.errors import LogLost, SamebaseError
-from samebase.sqlite.preflight import Replicated
+from samebase.replicated import Replicated
 from samebase.wiring import replicated_tables, scheme_of
 
 

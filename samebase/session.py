@@ -110,7 +110,10 @@ class Session:
         """Look through the latest entries below our offset, so that we know what became of recent requests."""
         if self._log_end < self._replica.offset:
             raise LogLost(f"this database is at offset {self._replica.offset}, the log ends at {self._log_end} already")
-        start = max(self._log.begin(), self._replica.offset - REMEMBER_ENTRIES)
+        begin = self._log.begin()
+        if begin > self._position:
+            raise LogLost(f"this database needs the log from offset {self._position} on, it begins at {begin} by now")
+        start = max(begin, self._replica.offset - REMEMBER_ENTRIES)
         rejected = {
             (rejection.origin, rejection.seq): rejection
             for rejection in self._store.rejected(start, REMEMBER_ENTRIES)

@@ -12,8 +12,8 @@ from typing import TypeAlias
 from samebase.config import ConfigError, Settings, TablesFile
 from samebase.core.errors import Misuse
 from samebase.ports import ChangeSource, Log, Store
+from samebase.replicated import Replicated
 from samebase.session import Surroundings
-from samebase.sqlite.preflight import Replicated
 
 Databases: TypeAlias = Callable[[], tuple[ChangeSource, Store]]
 Logs: TypeAlias = Callable[[], Log]
@@ -68,13 +68,24 @@ def _databases(url: str, tables: Mapping[str, Replicated], name: str) -> Databas
             from samebase.mysql.changes import MySqlChanges
             from samebase.mysql.connection import address_of
             from samebase.mysql.database import Database as MySqlDatabase
+            from samebase.mysql.preflight import require
             from samebase.mysql.store import MySqlStore
 
             address = address_of(url)
+            checked = False
 
             def open_mysql() -> tuple[ChangeSource, Store]:
+                nonlocal checked
+                if not checked:  # not at every session: beginning again must be quick
+                    require(address, tables)
+                    checked = True
                 database = MySqlDatabase(address, tables, name)
-                return MySqlChanges(database), MySqlStore(database)
+                source = MySqlChanges(database)
+                try:
+                    return source, MySqlStore(database)
+                except BaseException:
+                    source.close()
+                    raise
 
             return open_mysql
         case "sqlite":

@@ -78,7 +78,10 @@ class KafkaLog:
             if offset > end:
                 raise LogLost(f"offset {offset} is asked for, {self._address} ends at {end}")
         due = min(limit, end - offset)
-        records = self._reader.take(offset, due, limit, self._patience)
+        try:
+            records = self._reader.take(offset, due, limit, self._patience)
+        except LogLost as error:
+            raise LogLost(f"{self._address} begins at {self.begin()}, offset {offset} is asked for: {error}") from error
         if due and not records:
             raise Unavailable(f"{self._address} has not delivered offset {offset} for {self._patience:.0f} s")
         if records:

@@ -29,7 +29,7 @@ from samebase.mysql.values import (
     integer_range,
     selected,
 )
-from samebase.sqlite.preflight import Replicated
+from samebase.replicated import Replicated
 
 _KEY_COLLATION = "utf8mb4_0900_bin"
 _QUIET_ACTIONS = frozenset({"NO ACTION", "RESTRICT"})

@@ -12,7 +12,7 @@ from samebase.mysql.catalog import columns_of, inspect, unique_indexes
 from samebase.mysql.connection import Address, connect, translated
 from samebase.mysql.install import install
 from samebase.mysql.statements import Layout
-from samebase.sqlite.preflight import Replicated
+from samebase.replicated import Replicated
 
 
 class Database:

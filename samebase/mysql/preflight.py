@@ -22,7 +22,7 @@ from samebase.mysql.catalog import columns_of, problems
 from samebase.mysql.connection import Address, connect, every, execute, one, quoted, settings, translated
 from samebase.mysql.install import SCHEMA, server_end
 from samebase.mysql.stream import Stream
-from samebase.sqlite.preflight import Replicated
+from samebase.replicated import Replicated
 
 OLDEST = (8, 4)
 SMALLEST_PACKET = 16 * 2**20

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 from samebase.core.errors import Stop
 from samebase.core.types import Schema, Table
+from samebase.replicated import Replicated
 from samebase.sqlite.connection import Database, quoted, translated
-from samebase.sqlite.preflight import Replicated, inspect
+from samebase.sqlite.preflight import inspect
 from samebase.sqlite.triggers import INTENT_TRIGGER, LAST_CHANGE, TABLES, create_shadow, images, shadow, triggers
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from samebase.core.errors import Stop
 from samebase.core.types import Delta, Policy, Scalar, Schema, Table
+from samebase.replicated import Replicated
 from samebase.sqlite.connection import quoted
 
 PREFIX = "samebase_"
@@ -30,14 +29,6 @@ _TOKEN = re.compile(
     r"""--[^\n]* | /\*.*?\*/ | '(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\] | \w+ | \S""",
     re.DOTALL | re.VERBOSE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Replicated:
-    """What the configuration says of a table: its policy and the names of its delta columns."""
-
-    kind: Literal["merge", "strict"] = "merge"
-    delta: tuple[str, ...] = ()
 
 
 def inspect(connection: sqlite3.Connection, tables: Mapping[str, Replicated]) -> Schema:

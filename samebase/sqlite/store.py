@@ -16,9 +16,9 @@ from samebase.core.errors import Diverged, Fenced, Misuse, Stop
 from samebase.core.types import Concerned, Key, Put, Rejection, Row, RowId, Rows, Schema, State, UniqueId, Write
 from samebase.core.wire import dump_changes, dump_key, dump_row, load_changes, load_key, load_row
 from samebase.ports import SnapshotHead
+from samebase.replicated import Replicated
 from samebase.sqlite.connection import Database, quoted, translated
 from samebase.sqlite.install import install
-from samebase.sqlite.preflight import Replicated
 
 _RESTORE_CHUNK = 1000
 

@@ -11,9 +11,9 @@ import pytest
 
 from samebase.core.errors import Misuse, Stop, Unavailable
 from samebase.core.types import Concerned, Put, RowChange, Scalar, Write
+from samebase.replicated import Replicated
 from samebase.sqlite.changes import SqliteChanges
 from samebase.sqlite.connection import Database, database_path
-from samebase.sqlite.preflight import Replicated
 from samebase.sqlite.store import SqliteStore
 from tests.support.sqlite import TABLES, SqliteBench, connect, execute, make_database, python
 

@@ -9,7 +9,8 @@ import pytest
 
 from samebase.core.errors import Stop
 from samebase.core.types import Schema
-from samebase.sqlite.preflight import Replicated, inspect
+from samebase.replicated import Replicated
+from samebase.sqlite.preflight import inspect
 
 
 def inspected(ddl: str, settings: Replicated) -> Schema:

@@ -21,7 +21,7 @@ from samebase.mysql.connection import Address, connect, every
 from samebase.mysql.database import Database
 from samebase.mysql.store import MySqlStore
 from samebase.mysql.values import literal
-from samebase.sqlite.preflight import Replicated
+from samebase.replicated import Replicated
 
 IMAGE = "mysql:9.7"
 PASSWORD = "test"

@@ -19,9 +19,9 @@ from flask_openapi3 import OpenAPI
 from werkzeug.test import TestResponse
 
 import services
+from samebase.replicated import Replicated
 from samebase.sqlite.connection import Database
 from samebase.sqlite.install import install
-from samebase.sqlite.preflight import Replicated
 from services.common import keys, tokens
 from services.common.migrations import migrate
 from services.common.sync import Level, Outcome, SyncUnavailable

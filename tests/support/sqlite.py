@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from samebase.core.types import Key, Row
+from samebase.replicated import Replicated
 from samebase.sqlite.changes import SqliteChanges
 from samebase.sqlite.connection import Database
-from samebase.sqlite.preflight import Replicated
 from samebase.sqlite.store import SqliteStore
 
 DDL = """

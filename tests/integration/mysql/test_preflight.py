@@ -12,7 +12,7 @@ from samebase.mysql.accounts import statements
 from samebase.mysql.catalog import describe, problems
 from samebase.mysql.connection import Address, connect
 from samebase.mysql.preflight import preflight, require
-from samebase.sqlite.preflight import Replicated
+from samebase.replicated import Replicated
 from tests.support.mysql import DDL, ID, PASSWORD, TABLES, MySqlBench, Server
 
 pytestmark = pytest.mark.docker

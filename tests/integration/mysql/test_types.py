@@ -18,7 +18,7 @@ from samebase.core.policy import net
 from samebase.core.types import Commit, Concerned, Put, Scalar, Write
 from samebase.mysql.catalog import problems
 from samebase.mysql.connection import connect
-from samebase.sqlite.preflight import Replicated
+from samebase.replicated import Replicated
 from tests.support.mysql import MySqlBench, Server
 
 pytestmark = pytest.mark.docker

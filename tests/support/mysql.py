@@ -22,6 +22,7 @@ from samebase.mysql.database import Database
 from samebase.mysql.store import MySqlStore
 from samebase.mysql.values import literal
 from samebase.replicated import Replicated
+from tests.support.kafka import free_port
 
 IMAGE = "mysql:9.7"
 PASSWORD = "test"
@@ -66,8 +67,10 @@ class Server:
     def __init__(self, *options: str, durable: bool = False) -> None:
         """`options` for mysqld, besides OPTIONS. Data is in memory, and gone with a restart, unless `durable`."""
         memory = () if durable else ("--tmpfs", "/var/lib/mysql")
+        self.port = free_port()
         self.id = _docker(
-            *("run", "--detach", "--publish", "127.0.0.1::3306", "--env", f"MYSQL_ROOT_PASSWORD={PASSWORD}", *memory),
+            *("run", "--detach", "--publish", f"127.0.0.1:{self.port}:3306"),
+            *("--env", f"MYSQL_ROOT_PASSWORD={PASSWORD}", *memory),
             *(IMAGE, f"--server-id={uuid.uuid4().int % 2**31 + 1}", *OPTIONS, *options),
         ).stdout.strip()
         try:
@@ -79,15 +82,11 @@ class Server:
     def _wait(self) -> None:
         deadline = time.monotonic() + 120
         while True:
-            # The port changes when a container is started again.
-            published = _docker("port", self.id, "3306/tcp").stdout.split()
-            if published:
-                self.port = int(published[0].rpartition(":")[2])
-                try:
-                    with closing(self.session(database=None)):
-                        return
-                except pymysql.MySQLError as error:
-                    reason = error
+            try:
+                with closing(self.session(database=None)):
+                    return
+            except pymysql.MySQLError as error:
+                reason = error
             if time.monotonic() > deadline:
                 raise AssertionError(f"the server did not start: {reason}\n{_docker('logs', self.id).stderr[-2000:]}")
             time.sleep(0.1)  # between two tries of one wait, which has a deadline
@@ -135,7 +134,7 @@ class Server:
         )
 
     def restart(self, *, kill: bool = False) -> None:
-        """Stop the server (or kill it) and start it again."""
+        """Stop the server (or kill it) and start it again, at the same port."""
         _docker(*(("kill", self.id) if kill else ("stop", "--time", "30", self.id)))
         _docker("start", self.id)
         self._wait()

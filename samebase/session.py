@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from samebase import metrics
-from samebase.core.errors import LogLost, Restart, SchemaBehind, Unreadable
+from samebase.core.errors import LogLost, Restart, SchemaBehind, TooLarge, Unreadable
 from samebase.core.replica import Replica
-from samebase.core.types import Commit, Concerned, Entry, Publish, Rows, Schema, Transaction, Verdict, Write
+from samebase.core.types import Commit, Concerned, Entry, Publish, Record, Rows, Schema, Transaction, Verdict, Write
 from samebase.core.wire import decode, encode
 from samebase.logs import get_logger, note
 from samebase.ports import ChangeSource, Clock, Log, LogRecord, Store, StoreTransaction
@@ -179,10 +179,22 @@ class Session:
         return publishes
 
     def _publish(self, publishes: Sequence[Publish]) -> Future[int] | None:
-        """Append to the log, in order; what becomes of it is seen later. Returns the last append."""
+        """Append to the log, in order; what becomes of it is seen later. Returns the last append.
+
+        Raises TooLarge at a transaction that cannot be published; those before it are on their way then.
+        """
+        groups: list[list[Record]] = []
+        for publish in publishes:
+            try:
+                groups.append(encode(publish.transaction))
+            except TooLarge:
+                self._append(publishes[: len(groups)], groups)
+                raise
+        return self._append(publishes, groups)
+
+    def _append(self, publishes: Sequence[Publish], groups: Sequence[Sequence[Record]]) -> Future[int] | None:
         if not publishes:
             return None
-        groups = [encode(publish.transaction) for publish in publishes]
         futures = self._log.append_all([record for group in groups for record in group])
         taken = iter(futures)
         for publish, group in zip(publishes, groups, strict=True):

@@ -115,6 +115,10 @@ class Store(Protocol):
         Unavailable if the database is busy or away."""
         ...
 
+    def bound(self) -> str | None:
+        """The noted identity of the log; None for a database that has never had one."""
+        ...
+
     def bind(self, identity: str) -> str:
         """Note the identity of the log at the first call; always return the noted one."""
         ...

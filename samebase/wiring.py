@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from contextlib import suppress
+from typing import NamedTuple, TypeAlias
 
 from samebase.config import ConfigError, Settings, TablesFile
-from samebase.core.errors import Misuse
+from samebase.core.errors import LogLost, Misuse
 from samebase.ports import ChangeSource, Log, Store
 from samebase.replicated import Replicated
 from samebase.session import Surroundings
 
 Databases: TypeAlias = Callable[[], tuple[ChangeSource, Store]]
-Logs: TypeAlias = Callable[[], Log]
+
+
+class Logs(NamedTuple):
+    """How a log is opened.
+
+    Attributes:
+        check: raises Stop if there is one that cannot be used. Makes nothing.
+        open: True makes it if there is none.
+    """
+
+    check: Callable[[], None]
+    open: Callable[[bool], Log]
 
 
 class SystemClock:
@@ -46,16 +58,20 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
     except Misuse as error:
         raise ConfigError(f"SAMEBASE_DATABASE: {error}") from error
     try:
-        open_log = _logs(log_url, wake)
+        logs = _logs(log_url, wake)
     except Misuse as error:
         raise ConfigError(f"SAMEBASE_LOG: {error}") from error
 
     def connect() -> Surroundings:
-        log = open_log()
+        # A log that is refused leaves the database as it is, a database that is refused makes no log, and one that has
+        # had a log does not get a new one.
+        logs.check()
+        source, store = open_database()
         try:
-            source, store = open_database()
+            log = logs.open(store.bound() is None)
         except BaseException:
-            log.close()
+            source.close()
+            store.close()
             raise
         return Surroundings(source, log, store)
 
@@ -112,22 +128,28 @@ def _logs(url: str, wake: Callable[[], None]) -> Logs:
             from samebase.kafka.topic import ensure_topic
 
             address = kafka_address(url)
-            seen = False
 
-            def open_kafka() -> Log:
-                # A topic that was there and is gone is a lost log; only the first session may make it.
-                nonlocal seen
-                ensure_topic(address, create=not seen)
-                seen = True
+            def check_kafka() -> None:
+                with suppress(LogLost):  # whether it may be made is decided once the database is known
+                    ensure_topic(address, create=False)
+
+            def open_kafka(create: bool) -> Log:
+                ensure_topic(address, create=create)
                 return KafkaLog(address, wake=wake)
 
-            return open_kafka
+            return Logs(check_kafka, open_kafka)
         case "sqlite":
             from samebase.sqlite.connection import database_path
             from samebase.sqlite.log import SqliteLog
 
             path = database_path(url)
-            return lambda: SqliteLog(path)
+
+            def open_file(create: bool) -> Log:
+                if not create and not path.exists():
+                    raise LogLost(f"the log {path} is gone, and this database has entries of it")
+                return SqliteLog(path)
+
+            return Logs(lambda: None, open_file)
     raise Misuse("the URL begins neither with kafka:// nor with sqlite:///")
 
 

@@ -44,6 +44,9 @@ class MemoryStore:
             self._open = self._database.store_busy = False
             self._database.locked.clear()
 
+    def bound(self) -> str | None:
+        return self._database.log_identity
+
     def bind(self, identity: str) -> str:
         if self._database.log_identity is None:
             self._database.log_identity = identity

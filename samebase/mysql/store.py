@@ -74,6 +74,12 @@ class MySqlStore:
             # The session is gone, and with it the transaction: the server has rolled it back.
             self._connection.close()
 
+    @translated("reading which log is bound")
+    def bound(self) -> str | None:
+        self.schema()
+        identity: str | None = one(self._connection, "SELECT log_identity FROM samebase.replica")[0]
+        return identity
+
     @translated("binding the log")
     def bind(self, identity: str) -> str:
         self.schema()

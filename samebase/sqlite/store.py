@@ -67,6 +67,14 @@ class SqliteStore:
             if transaction.unfinished:
                 raise Misuse("a write that failed cannot be committed")
 
+    @translated("reading which log is bound")
+    def bound(self) -> str | None:
+        self.schema()
+        identity: str | None = self._database.connection.execute(
+            "SELECT log_identity FROM samebase_replica"
+        ).fetchone()[0]
+        return identity
+
     @translated("binding the log")
     def bind(self, identity: str) -> str:
         self.schema()

@@ -51,8 +51,10 @@ def test_a_new_database_begins_at_zero_with_an_origin_that_stays(bench: Bench) -
 
 
 def test_the_first_log_identity_stays_bound(bench: Bench) -> None:
+    assert bench.store.bound() is None
     assert bench.store.bind("one") == "one"
     bench.reopen()
+    assert bench.store.bound() == "one"
     assert bench.store.bind("two") == "one"
 
 

@@ -152,6 +152,18 @@ def test_a_topic_that_is_deleted_at_rest_stops_all_replicas_and_is_not_made_agai
     assert not shop.broker.has_topic(shop.topic)
 
 
+def test_a_topic_that_is_gone_at_a_start_is_not_made_again(shop: Shop) -> None:
+    with shop.load() as writers:
+        wait_for(until_acknowledged(writers, 10), "it runs", 60)
+    first = shop.syncs[0]
+    for sync in shop.syncs:
+        sync.kill()
+    shop.broker.delete_topic(shop.topic)
+    first.start()
+    assert shop.topic in first.stopped()
+    assert not shop.broker.has_topic(shop.topic)
+
+
 def test_retention_that_has_cut_off_our_offset_stops_and_says_where(shop: Shop) -> None:
     with shop.load() as writers:
         wait_for(until_acknowledged(writers, 60), "it runs", 60)
@@ -217,6 +229,7 @@ class TestBadInput:
             reason = sync.stopped()
             assert "Access denied for user 'root'" in reason
             self.one_line(reason, lines)
+        assert not shared_broker().has_topic(log.rpartition("/")[2]), "nothing is made for a database that is refused"
 
     @pytest.mark.parametrize("host", ["nowhere.invalid", "127.0.0.1"])
     def test_a_mysql_that_is_not_there_is_named_and_waited_for(

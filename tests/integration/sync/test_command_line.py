@@ -140,6 +140,25 @@ def test_an_unknown_table_stops_it_unready_and_names_the_table(environment: dict
         assert process.wait(20) == 1
 
 
+def test_a_refused_database_makes_no_log(environment: dict[str, str], tmp_path: Path) -> None:
+    Path(environment["SAMEBASE_TABLES"]).write_text('service = "x"\n[tables.nothing]\npolicy = "merge"')
+    with running(environment):
+        wait_for(lambda: status(environment) == "stopped", "it is stopped")
+    assert not (tmp_path / "log.db").exists()
+
+
+def test_a_log_that_is_gone_at_a_start_is_not_made_anew(environment: dict[str, str], tmp_path: Path) -> None:
+    with running(environment):
+        wait_for(lambda: status(environment) == "ready", "it is ready")
+    for file in tmp_path.glob("log.db*"):
+        file.unlink()
+    with running(environment):
+        wait_for(lambda: status(environment) == "stopped", "the loss is noticed")
+        reason = requests.get(f"http://{environment['SAMEBASE_LISTEN']}/status", timeout=5).json()["reason"]
+        assert "log.db is gone" in reason
+    assert not (tmp_path / "log.db").exists()
+
+
 def test_runs_replicates_and_stops_cleanly_on_a_signal(environment: dict[str, str], tmp_path: Path) -> None:
     with running(environment) as process:
         wait_for(lambda: status(environment) == "ready", "it is ready")

@@ -62,6 +62,10 @@ integration: installed-test ## services and the sync process, each by itself
 e2e: installed-test ## real processes, real HTTP
 	$(PYTEST) tests/e2e
 
+.PHONY: real
+real: installed-test ## the same on real MySQL and Kafka servers, and their faults (needs Docker; not part of test)
+	$(PYTEST) -m docker tests/contract tests/integration
+
 .PHONY: mutants
 mutants: installed-test ## remove each rule of the core, and see that the tests notice
 	$(PY) -m tools.mutants

@@ -11,22 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.kafka import shared_broker
-from tests.support.mysql import Server, server
+from tests.support.mysql import Server
 from tests.support.replicas import wait_for
 from tests.support.shop import Shop, until_acknowledged
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[list[Server]]:
-    with ExitStack() as stack:
-        started = []
-        for options in ((), ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")):
-            running = server(*options)
-            started.append(next(running))
-            stack.callback(next, running, None)
-        yield started
 
 
 @pytest.fixture

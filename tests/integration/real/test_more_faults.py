@@ -21,16 +21,8 @@ from tests.support.shop import Shop, Sync, settings, until_acknowledged
 pytestmark = pytest.mark.docker
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[list[Server]]:
-    """Two that may be killed."""
-    with ExitStack() as stack:
-        started = []
-        for options in ((), ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")):
-            running = server(*options, durable=True)
-            started.append(next(running))
-            stack.callback(next, running, None)
-        yield started
+DURABLE = True
+"""Servers of this file are killed."""
 
 
 @pytest.fixture

@@ -24,22 +24,11 @@ from services.user.app import create_app as create_user
 from services.user.config import UserSettings
 from tests.integration.sync.test_command_line import command, free_port
 from tests.support.kafka import Broker, shared_broker
-from tests.support.mysql import Server, server
+from tests.support.mysql import Server
 from tests.support.replicas import wait_for
 from tests.support.services import CHEAP_HASHER, SERVICES, access_token, settings_of
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[list[Server]]:
-    with ExitStack() as stack:
-        started = []
-        for options in ((), ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")):
-            running = server(*options)
-            started.append(next(running))
-            stack.callback(next, running, None)
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -108,10 +108,6 @@ class Replica:
         """Every origin that was seen, with the seq of its last entry that counted."""
         return dict(self._admission.applied)
 
-    def oldest_pending(self) -> Transaction | None:
-        """The pending transaction that must come back next."""
-        return self._pending.transactions[0] if self._pending.transactions else None
-
     def pending_publishes(self) -> list[Publish]:
         """Everything pending, to be published again, in order (R1: on a gap of its own, and at a start)."""
         return [Publish(transaction) for transaction in self._pending.transactions]

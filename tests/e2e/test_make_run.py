@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.people import Person
 from tests.support.replicas import wait_for
-from tests.support.system import CHECKOUT, System, alive, free_base_port, rows
+from tests.support.system import CHECKOUT, System, alive, free_base_port, ports_from, rows
 from tools.embedded import plan, ports
 
 
@@ -39,7 +39,7 @@ def test_more_replicas_catch_up_fewer_leave_the_data_and_nothing_is_left_when_it
         assert len(processes) == 4 * 3 + 2, "a sync process, gunicorn and its worker for each replica; the gateway"
         assert system.stop(signal.SIGINT) == 0
         assert not [pid for pid in processes if alive(pid)], "processes are left"
-        assert not [number for number in range(port, port + 300) if ports.in_use(plan.HOST, number)], "open ports"
+        assert not [number for number in system.ports if ports.in_use(plan.HOST, number)], "open ports"
         assert system.said().endswith("samebase: stopped\n")
 
     with System(directory, user=1, rule=5, port=port) as system:
@@ -181,4 +181,4 @@ def test_a_process_that_cannot_live_stops_everything_and_shows_its_last_lines(tm
     assert done.returncode == 1
     assert "5 times before it answered" in done.stderr.splitlines()[-1]
     assert len(done.stderr.splitlines()) > 1, "nothing of its log is shown"
-    assert not [number for number in range(port, port + 300) if ports.in_use(plan.HOST, number)]
+    assert not [number for number in ports_from(port) if ports.in_use(plan.HOST, number)]

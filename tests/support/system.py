@@ -30,11 +30,15 @@ def free_base_port(user: int = 6, rule: int = 6) -> int:
     """A port for a gateway so that all ports that follow from it are free too."""
     for _ in range(100):
         port = random.randrange(10_000, 30_000)
-        replicas = plan.replicas(Path(), port, {"user": user, "rule": rule})
-        wanted = [port, *(number for replica in replicas for number in (replica.api_port, replica.sync_port))]
-        if not any(ports.in_use(plan.HOST, number) for number in wanted):
+        if not any(ports.in_use(plan.HOST, number) for number in ports_from(port, user, rule)):
             return port
     raise AssertionError("no free ports found")
+
+
+def ports_from(port: int, user: int = 6, rule: int = 6) -> list[int]:
+    """The ports of a system whose gateway has this one; those between may be anybody's."""
+    replicas = plan.replicas(Path(), port, {"user": user, "rule": rule})
+    return [port, *(number for replica in replicas for number in (replica.api_port, replica.sync_port))]
 
 
 class System:
@@ -94,6 +98,11 @@ class System:
     @property
     def operator_token(self) -> str:
         return (self.directory / "keys" / "operator.token").read_text().strip()
+
+    @property
+    def ports(self) -> list[int]:
+        """All ports that its processes listen on."""
+        return ports_from(self.port, **self._counts)
 
     def replicas(self, service: str) -> list[str]:
         """Names of its replicas."""

@@ -16,6 +16,8 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 # Unit, contract and integration tests use all cores; e2e tests start a dozen processes each and come one by one.
 PARALLEL := -n auto --dist worksteal
+# Each of these processes starts servers of its own: five at a time, most of which wait for somebody.
+SERVERS_EACH := -n 2 --dist worksteal
 
 .PHONY: help
 help: ## list the targets
@@ -64,7 +66,7 @@ e2e: installed-test ## real processes, real HTTP
 
 .PHONY: real
 real: installed-test ## the same on real MySQL and Kafka servers, and their faults (needs Docker; not part of test)
-	$(PYTEST) -m docker tests/contract tests/integration
+	$(PYTEST) -m docker $(SERVERS_EACH) tests/contract tests/integration
 
 .PHONY: mutants
 mutants: installed-test ## remove each rule of the core, and see that the tests notice

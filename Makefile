@@ -80,6 +80,28 @@ soak: installed-test ## the core's random schedules for an hour
 bench: installed ## how fast the core is
 	$(PY) bench/core.py
 
+IMAGES := user rule gateway sync
+TAG ?= dev
+
+.PHONY: images
+images: ## container images samebase-user, -rule, -gateway, -sync: TAG=dev
+	@for role in $(IMAGES); do \
+		DOCKER_BUILDKIT=1 docker build --quiet --target $$role --tag samebase-$$role:$(TAG) --build-arg VERSION=$(TAG) \
+			--build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) . >/dev/null || exit 1; \
+		docker image inspect --format 'samebase-'$$role':$(TAG)  {{.Size}} bytes' samebase-$$role:$(TAG); \
+	done
+
+UV_VERSION := 0.13.9
+
+.PHONY: lock
+lock: installed ## locks/*.txt from pyproject.toml and constraints.txt: what each image installs, with hashes
+	@$(PY) -m pip install --quiet uv==$(UV_VERSION)
+	@for role in $(IMAGES); do \
+		.venv/bin/uv pip compile --quiet pyproject.toml --extra $$(test $$role = sync && echo mysql || echo $$role) \
+			--constraints constraints.txt --python-platform linux --python-version 3.13 --generate-hashes \
+			--no-annotate --no-emit-index-url --custom-compile-command 'make lock' --output-file locks/$$role.txt || exit 1; \
+	done
+
 .PHONY: clean
 clean: ## remove .venv and caches; the data in .run/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

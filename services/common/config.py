@@ -8,14 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
+from gunicorn.errors import AppImportError
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "TODO_"
 
 
-class ConfigError(Exception):
-    """The environment cannot be used; the message is one line that names the key."""
+class ConfigError(AppImportError):
+    """The environment cannot be used; the message is one line that names the key.
+
+    gunicorn prints an AppImportError as one line and gives up; anything else as a traceback.
+    """
 
 
 class Settings(BaseSettings):

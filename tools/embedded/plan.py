@@ -143,16 +143,10 @@ def _common(directory: Path, name: str, keys: Keys) -> dict[str, str]:
 
 
 def _gunicorn(factory: str, port: int, threads: int) -> tuple[str, ...]:
-    # One worker: sign-in limits are counted per worker, and on a machine that runs all of this a second one in the
-    # gateway made nothing faster (measured on two cores: 75 writes per second either way).
     options = {
-        "--config": f"python:{__package__}.gunicorn_config",
+        "--config": "python:services.common.gunicorn_config",
         "--bind": f"{HOST}:{port}",
-        "--worker-class": "gthread",
-        "--workers": "1",
         "--threads": str(threads),
-        "--graceful-timeout": "5",
-        "--log-level": "warning",
     }
     flags = [part for option in options.items() for part in option]
-    return (sys.executable, "-m", "gunicorn", "--no-control-socket", *flags, factory)
+    return (sys.executable, "-m", "gunicorn", *flags, factory)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -71,10 +70,6 @@ class Child:
     def start(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LARGEST_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
-        metrics = self.process.settings.get("PROMETHEUS_MULTIPROC_DIR")
-        if metrics is not None:
-            shutil.rmtree(metrics, ignore_errors=True)
-            Path(metrics).mkdir(parents=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(

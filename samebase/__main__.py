@@ -1,0 +1,5 @@
+"""python -m samebase."""
+
+from samebase.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What the container images have besides the services and the sync process."""

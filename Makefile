@@ -77,8 +77,16 @@ soak: installed-test ## the core's random schedules for an hour
 	$(PY) bench/soak.py --minutes 60
 
 .PHONY: bench
-bench: installed ## how fast the core is
+bench: installed ## how fast everything is, on real servers: writes docs/performance.md (needs Docker; 15 minutes)
+	$(PY) -m bench.real --write docs/performance.md
+
+.PHONY: bench-core
+bench-core: installed ## how fast the core is
 	$(PY) bench/core.py
+
+.PHONY: bench-quick
+bench-quick: installed ## every figure of bench, with small counts: that it works (needs Docker)
+	$(PY) -m bench.real --quick
 
 IMAGES := user rule gateway sync
 TAG ?= dev

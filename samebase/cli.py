@@ -1,4 +1,4 @@
-"""The command line: `samebase run`, `samebase preflight`, `samebase status`.
+"""The command line: `samebase run`, `samebase preflight`, `samebase accounts`, `samebase status`.
 
 Exit codes: 0 well, 1 failed, 2 wrong usage or settings.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from dataclasses import replace
 from typing import Annotated, Any, NoReturn
 
 import requests
@@ -18,7 +19,8 @@ from waitress.server import create_server
 
 from samebase import http, logs
 from samebase import preflight as checks
-from samebase.config import ConfigError, load_settings, load_tables
+from samebase.config import ConfigError, load_account_settings, load_settings, load_tables
+from samebase.core.errors import Misuse, Stop, Unavailable
 from samebase.progress import Progress
 from samebase.runner import Runner
 from samebase.session import Pace
@@ -83,6 +85,27 @@ def preflight() -> None:
         well = well and line.ok
         sys.stdout.write(f"{'ok    ' if line.ok else 'CHANGE'}  {line.text}\n")
     sys.exit(0 if well else 1)
+
+
+@app.command()
+def accounts() -> None:
+    """Make the accounts of this replica's MySQL server, or give them new passwords. Settings: SAMEBASE_DATABASE as for
+    `run` (its account is made too); SAMEBASE_ADMIN, SAMEBASE_API, SAMEBASE_MIGRATE as user:password."""
+    from samebase.mysql.accounts import make
+    from samebase.mysql.connection import account_of, address_of
+
+    try:
+        settings = load_account_settings()
+        sync = address_of(settings.database.get_secret_value())
+        admin, api, migrate = (
+            account_of(account.get_secret_value()) for account in (settings.admin, settings.api, settings.migrate)
+        )
+    except (ConfigError, Misuse) as error:
+        _fail(str(error), 2)
+    try:
+        make(replace(sync, user=admin[0], password=admin[1]), api, (sync.user, sync.password), migrate)
+    except (Stop, Unavailable) as error:
+        _fail(f"the accounts were not made: {error}", 1)
 
 
 @app.command()

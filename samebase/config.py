@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -79,14 +79,44 @@ class Settings(BaseSettings):
         return host, int(port)
 
 
+class AccountSettings(BaseSettings):
+    """What `samebase accounts` needs to know. Each account is user:password.
+
+    Attributes:
+        database: as in Settings: the account that it names is the sync process's.
+        admin: an account that may make others.
+        api: the service's.
+        migrate: the migrations'.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    database: SecretStr
+    admin: SecretStr
+    api: SecretStr
+    migrate: SecretStr
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
 def load_settings() -> Settings:
     """Read the environment. Raises ConfigError."""
-    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    return _load(Settings)
+
+
+def load_account_settings() -> AccountSettings:
+    """Read the environment. Raises ConfigError."""
+    return _load(AccountSettings)
+
+
+def _load(settings: type[S]) -> S:
+    known = {PREFIX + field.upper() for field in settings.model_fields}
     unknown = sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known)
     if unknown:
         raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     try:
-        return Settings()  # type: ignore[call-arg]  # the environment gives the arguments
+        return settings()
     except ValidationError as error:
         raise ConfigError(
             "; ".join(f"{PREFIX}{_place(e['loc']).upper()}: {e['msg']}" for e in error.errors())

@@ -1,14 +1,45 @@
-"""The two accounts of a replica, with no more rights than they need, as SQL for its administrator."""
+"""The accounts of a replica, with no more rights than they need."""
 
 from __future__ import annotations
 
+from contextlib import closing
+
+import pymysql
 from pymysql.converters import escape_string
 
-from samebase.mysql.connection import quoted
+from samebase.core.errors import Stop
+from samebase.mysql.connection import Address, execute, quoted, settings, translated
 from samebase.mysql.install import SCHEMA
 
 SYNC_GLOBAL = "REPLICATION SLAVE, REPLICATION CLIENT, SESSION_VARIABLES_ADMIN"
 """To read the binary log, to ask where it ends, and to write without writing to it (sql_log_bin = 0)."""
+
+_ACCESS_DENIED = 1045
+
+
+def make(admin: Address, api: tuple[str, str], sync: tuple[str, str], migrate: tuple[str, str]) -> None:
+    """Make the accounts on the server, unlogged; those that are there get these passwords.
+
+    Args:
+        admin: an account that may make others; its database is the service's, which need not be there yet.
+        api, sync, migrate: user and password.
+
+    Raises Unavailable or Stop.
+    """
+    with translated(f"connecting to {admin}"):
+        try:
+            connection = pymysql.connect(**settings(admin), autocommit=True)
+        except pymysql.OperationalError as error:
+            if error.args[0] != _ACCESS_DENIED:
+                raise
+            raise Stop(
+                f"{admin} refuses the password: its data was made with another one; set that one, or remove the data "
+                "to begin as a new replica"
+            ) from error
+    with closing(connection), translated("making the accounts"):
+        execute(connection, "SET SESSION sql_log_bin = 0")
+        for statement in statements(admin.database, api, sync, migrate):
+            execute(connection, statement)
 
 
 def statements(
@@ -52,5 +83,6 @@ def _account(account: tuple[str, str], host: str, *grants: str) -> list[str]:
     who = f"'{escape_string(user)}'@'{escape_string(host)}'"
     return [
         f"CREATE USER IF NOT EXISTS {who} IDENTIFIED BY '{escape_string(password)}'",
+        f"ALTER USER {who} IDENTIFIED BY '{escape_string(password)}'",
         *(f"{grant} TO {who}" for grant in grants),
     ]

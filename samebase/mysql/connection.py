@@ -85,6 +85,14 @@ def address_of(url: str) -> Address:
     return Address(parts.hostname or "", port, unquote(parts.username or ""), unquote(parts.password or ""), database)
 
 
+def account_of(text: str) -> tuple[str, str]:
+    """The user and password that a text of the form user:password names. Raises Misuse."""
+    user, colon, password = text.partition(":")
+    if not user or not colon or not password:
+        raise Misuse("an account is not of the form user:password")  # without the text: it holds a password
+    return user, password
+
+
 def settings(address: Address) -> dict[str, Any]:
     """What PyMySQL needs to know to connect."""
     return {

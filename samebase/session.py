@@ -55,12 +55,14 @@ class Pace:
 
     Attributes:
         backoff_seconds: pause after a session that ended with an error; doubles with each that achieved nothing.
+        flush_seconds: how long a process that is stopped waits for the log to take what was committed here.
     """
 
     poll_seconds: float = 0.01
     batch: int = 500
     republish_after_seconds: float = 5.0
     backoff_seconds: float = 0.04
+    flush_seconds: float = 5.0
 
 
 class Session:
@@ -85,7 +87,7 @@ class Session:
         self.applied_any = False
 
     def run(self, stop: threading.Event) -> None:
-        """Rounds until `stop` is set. Raises what ends the session."""
+        """Rounds until `stop` is set, then what is left goes into the log. Raises what ends the session."""
         self._remember()
         log_line.info(
             "session begins", origin=self._replica.origin, offset=self._replica.offset, read_from=self._position
@@ -100,6 +102,20 @@ class Session:
             if not busy:
                 self._progress.idle(self._pace.poll_seconds)
             exact_end = self._progress.begin_round()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Our database may never be seen again: what was committed in it goes into the log, if that takes it soon.
+        What it does not take stays pending."""
+        deadline = self._clock.monotonic() + self._pace.flush_seconds
+        while self._capture() or self._unlogged:
+            self._settle_publishes()
+            if self._clock.monotonic() >= deadline:
+                log_line.warning("stopped, and not all of it is in the log", pending=self._replica.pending)
+                return
+            if self._unlogged:
+                self._progress.idle(self._pace.poll_seconds)
+                self._progress.begin_round()
 
     def _bind(self) -> None:
         bound, identity = self._store.bind(self._log.identity), self._log.identity

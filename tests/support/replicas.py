@@ -66,9 +66,13 @@ class SyncThread:
     def phase(self) -> str:
         return self.progress.position().phase
 
+    def signal(self) -> None:
+        """As SIGTERM does; waits for nothing."""
+        self._stop.set()
+
     def stop(self) -> None:
         """As SIGTERM does; waits for the end."""
-        self._stop.set()
+        self.signal()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), f"{self.name} does not stop"
 

@@ -16,7 +16,7 @@ import pytest
 from samebase.core.errors import Unavailable
 from samebase.core.types import Record
 from samebase.memory.log import MemoryLog
-from samebase.ports import StoreTransaction
+from samebase.ports import Log, StoreTransaction
 from samebase.session import Pace, Surroundings
 from samebase.sqlite.log import SqliteLog
 from tests.support.replicas import Replicas, replicas, wait_for
@@ -164,6 +164,47 @@ def test_writes_made_while_sync_is_down_arrive_after_its_start(group: Replicas) 
     scribble(group, "b", seed=4, transactions=60)
     group.ready("a")
     assert group.assert_identical("a", "b")["item"]
+
+
+def test_what_is_committed_when_the_process_is_told_to_stop_still_gets_into_the_log(group: Replicas) -> None:
+    """The database may be deleted right after it: a replica that is scaled down."""
+
+    class StopsHere:
+        """A log; once armed, a commit and SIGTERM come after a round's capture."""
+
+        armed = False
+
+        def __init__(self, log: Log) -> None:
+            self._log = log
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._log, name)
+
+        def end(self, exact: bool = False) -> int:
+            if StopsHere.armed:
+                StopsHere.armed = False
+                group.write("a", "INSERT INTO item (id, title) VALUES ('k', 'the last one')")
+                sync.signal()
+            return self._log.end(exact)
+
+    sync = group.ready("a", wrap=lambda surroundings: replace(surroundings, log=StopsHere(surroundings.log)))
+    StopsHere.armed = True
+    wait_for(lambda: sync.ended_well is not None, "a has stopped")
+    assert sync.ended_well
+    group.path("a").unlink()
+    group.ready("b")
+    assert [row[:2] for row in group.assert_identical("b")["item"]] == [("k", "the last one")]
+
+
+def test_a_process_that_is_told_to_stop_does_not_wait_for_a_log_that_stays_away(tmp_path: Path) -> None:
+    log = MemoryLog()
+    with replicas(tmp_path, lambda: log) as group:
+        sync = group.ready("a", pace=Pace(0.002, 50, flush_seconds=0.1))
+        log.hold()
+        group.write("a", "INSERT INTO item (id) VALUES ('k')")
+        wait_for(lambda: sync.progress.position().pending == 1, "it is pending")
+        sync.stop()
+        assert sync.ended_well
 
 
 def test_a_lost_publish_is_published_again_when_a_later_one_shows_the_gap(tmp_path: Path) -> None:

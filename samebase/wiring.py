@@ -125,7 +125,7 @@ def _logs(url: str, wake: Callable[[], None]) -> Logs:
         case "kafka":
             from samebase.kafka.config import kafka_address
             from samebase.kafka.log import KafkaLog
-            from samebase.kafka.topic import ensure_topic
+            from samebase.kafka.topic import GONE_SECONDS, ensure_topic
 
             address = kafka_address(url)
 
@@ -134,7 +134,7 @@ def _logs(url: str, wake: Callable[[], None]) -> Logs:
                     ensure_topic(address, create=False)
 
             def open_kafka(create: bool) -> Log:
-                ensure_topic(address, create=create)
+                ensure_topic(address, create=create, gone_after=GONE_SECONDS)
                 return KafkaLog(address, wake=wake)
 
             return Logs(check_kafka, open_kafka)

@@ -56,6 +56,7 @@ class KafkaLog:
         self._trouble = admin.trouble
         self._watch = Watch(admin, patience, freshness)
         with ExitStack() as undo:
+            undo.callback(self._watch.close)
             self._reader = Reader(address, self._trouble, wake)
             undo.callback(self._reader.close)
             self._writer = Writer(address, patience, self._trouble, wake)
@@ -104,6 +105,7 @@ class KafkaLog:
     def close(self) -> None:
         self._writer.close()
         self._reader.close()
+        self._watch.close()
 
     def _known_end(self) -> int:
         self._end = max(self._end, self._watch.end, self._writer.end)

@@ -21,6 +21,8 @@ from samebase.core.errors import LogLost, Stop, Unavailable
 from samebase.kafka.config import KafkaAddress, LogLines, common
 from samebase.kafka.errors import MISSING, Trouble
 
+GONE_SECONDS = 2.0
+"""A broker that has just come back may not know its topics for a moment: only after so long they are gone."""
 SMALLEST_RECORD_LIMIT = 1_048_576
 """Smallest max.message.bytes: larger than any record that we send."""
 SHORTEST_RETENTION_MS = 24 * 3_600_000
@@ -78,7 +80,10 @@ class TopicAdmin:
             raise LogLost(f"there is no topic {self.address.topic} at {self.address.bootstrap}")
         resource = ConfigResource(ResourceType.TOPIC, self.address.topic)
         futures = self.client.describe_configs([resource], request_timeout=self._patience)
-        entries = self.result(futures[resource], f"asking for the settings of the topic {self.address.topic}")
+        try:
+            entries = self.result(futures[resource], f"asking for the settings of the topic {self.address.topic}")
+        except Missing as missing:
+            raise LogLost(f"the topic {self.address.topic} was deleted at this moment") from missing
         settings = {name: entry.value for name, entry in entries.items()}
         replicas = len(description.partitions[0].replicas)
         return _findings(self.address.topic, len(description.partitions), replicas, settings)
@@ -146,15 +151,21 @@ def topic_identity(address: KafkaAddress, description: Any) -> str:
     return str(description.topic_id)
 
 
-def ensure_topic(address: KafkaAddress, *, create: bool = True, patience: float = 10.0) -> str:
+def ensure_topic(address: KafkaAddress, *, create: bool = True, patience: float = 10.0, gone_after: float = 0) -> str:
     """Make the topic if there is none (and `create`), check it if there is one. Returns its identity.
 
-    Raises LogLost if there is none and it is not to be made, Stop if a setting is not safe (all of them are named, with
-    what to do), Unavailable if no broker answers within `patience` seconds.
+    Raises LogLost if there is none for `gone_after` seconds and it is not to be made, Stop if a setting is not safe
+    (all of them are named, with what to do), Unavailable if no broker answers within `patience` seconds.
     """
     admin = TopicAdmin(address, patience)
-    if create and admin.description() is None:
-        admin.create()
+    deadline = time.monotonic() + gone_after
+    while admin.description() is None:
+        if create:
+            admin.create()
+        elif time.monotonic() >= deadline:
+            break
+        else:
+            time.sleep(0.1)
     problems = "; ".join(str(finding) for finding in admin.findings() if finding.problem)
     if problems:
         raise Stop(f"the topic {address.topic} at {address.bootstrap} cannot be used: {problems}")

@@ -1,6 +1,6 @@
 """Looking after the topic: is it still the one that it was, where does it begin and end, does anybody answer?
 
-The questions go over a connection of their own: on the consumer's they would stand behind a fetch that waits for
+The questions go over connections of their own: on the reading consumer's they would stand behind a fetch that waits for
 records (up to half a second).
 """
 
@@ -11,27 +11,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import TopicCollection, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
+from confluent_kafka import TopicCollection
 
 from samebase.core.errors import LogLost, Stop, Unavailable
-from samebase.kafka.topic import Missing, TopicAdmin, topic_identity
-
-GONE_SECONDS = 2.0
-"""A broker that has just come back may not know its topics for a moment: only after so long they are gone."""
-
-
-_EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+from samebase.kafka.ends import Ends, Range
+from samebase.kafka.topic import GONE_SECONDS, Missing, TopicAdmin, topic_identity
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
     asked_at: float
     description: Future[Any]
-    end: Future[Any]
+    range: Future[Range]
 
     def answered(self) -> bool:
-        return self.description.done() and self.end.done()
+        return self.description.done() and self.range.done()
 
 
 class Watch:
@@ -44,7 +38,6 @@ class Watch:
 
     def __init__(self, admin: TopicAdmin, patience: float, freshness: float) -> None:
         self._admin, self._patience, self._freshness = admin, patience, freshness
-        self._place = TopicPartition(admin.address.topic, 0)
         self.identity = admin.identity()
         self.end = 0
         self._question: _Question | None = None
@@ -52,7 +45,16 @@ class Watch:
         self._gone_since: float | None = None
         self._verdict: Stop | None = None  # it stays
         self._answered_at = float("-inf")
-        self.ask()
+        self._ends = Ends(admin.address, admin.trouble, patience)
+        try:
+            self.ask()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Waits for nobody."""
+        self._ends.close()
 
     def look(self) -> None:
         """Take note of an answer that has come, ask again if it is time. Takes microseconds, unless `freshness` is 0.
@@ -80,33 +82,22 @@ class Watch:
 
     def begin(self) -> int:
         """The beginning of the log, asked now."""
-        return self._offset(self._list(_EARLIEST), "asking for the beginning of the log")
+        return self._ends.ask().result().begin
 
     def _put(self, now: float) -> None:
         admin = self._admin
         topics = TopicCollection([admin.address.topic])
         description = admin.client.describe_topics(topics, request_timeout=self._patience)[admin.address.topic]
-        self._question = _Question(now, description, self._list(_LATEST))
+        self._question = _Question(now, description, self._ends.ask())
         if self._silent_since is None:
             self._silent_since = now
-
-    def _list(self, which: OffsetSpec) -> Future[Any]:
-        (future,) = self._admin.client.list_offsets({self._place: which}, request_timeout=self._patience).values()
-        return future
-
-    def _offset(self, future: Future[Any], doing: str) -> int:
-        try:
-            offset: int = self._admin.result(future, doing).offset
-        except Missing as missing:
-            raise Unavailable(f"{doing}: the topic {self._place.topic} is not there") from missing
-        return offset
 
     def _take_note(self, *, wait: bool = False) -> None:
         question, self._question = self._question, None
         assert question is not None  # noqa: S101  # both callers have just looked
         try:
             self._note_identity(question)
-            self.end = self._offset(question.end, "asking for the end of the log")
+            self.end = question.range.result().end
         except Stop as verdict:
             self._verdict = verdict
             raise

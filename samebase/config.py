@@ -1,6 +1,7 @@
 """Settings of the sync process: environment variables with the prefix SAMEBASE_, and the tables file.
 
-Everything is checked before anything is opened; unknown keys are refused.
+What is secret can stand in a file instead: SAMEBASE_SECRETS_DIR names a directory, samebase_database in it is a
+setting. Everything is checked before anything is opened; unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SAMEBASE_"
+SECRETS_DIR = f"{PREFIX}SECRETS_DIR"
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
@@ -111,12 +113,15 @@ def load_account_settings() -> AccountSettings:
 
 
 def _load(settings: type[S]) -> S:
-    known = {PREFIX + field.upper() for field in settings.model_fields}
+    known = {SECRETS_DIR, *(PREFIX + field.upper() for field in settings.model_fields)}
     unknown = sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known)
     if unknown:
         raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    secrets = os.environ.get(SECRETS_DIR)
+    if secrets is not None and not Path(secrets).is_dir():
+        raise ConfigError(f"{SECRETS_DIR}: {secrets} is no directory")
     try:
-        return settings()
+        return settings(_secrets_dir=secrets)
     except ValidationError as error:
         raise ConfigError(
             "; ".join(f"{PREFIX}{_place(e['loc']).upper()}: {e['msg']}" for e in error.errors())

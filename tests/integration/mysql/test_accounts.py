@@ -22,6 +22,7 @@ def accounts(server: Server, password: str, admin: str = PASSWORD) -> subprocess
         "SAMEBASE_ADMIN": f"root:{admin}",
         "SAMEBASE_API": f"api:{password}",
         "SAMEBASE_MIGRATE": f"migrate:{password}",
+        "SAMEBASE_LISTEN": "127.0.0.1:1",  # as the image of the sync process sets it: a setting of `run`
     }
     return subprocess.run(
         command("accounts"), env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False

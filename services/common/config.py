@@ -1,4 +1,7 @@
-"""Settings from the environment: prefix TODO_, everything checked at the start, unknown keys refused."""
+"""Settings from the environment: prefix TODO_, everything checked at the start, unknown keys refused.
+
+What is secret can stand in a file instead: TODO_SECRETS_DIR names a directory, todo_database_url in it is a setting.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "TODO_"
+SECRETS_DIR = f"{PREFIX}SECRETS_DIR"
 
 
 class ConfigError(AppImportError):
@@ -39,32 +43,45 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
-class ReplicaSettings(Settings):
-    """What a service with a replicated database has besides. Times are milliseconds."""
+class DatabaseSettings(BaseSettings):
+    """What the migrations need to know."""
+
+    model_config = Settings.model_config
 
     database_url: SecretStr
+
+
+class ReplicaSettings(DatabaseSettings, Settings):
+    """What a service with a replicated database has besides. Times are milliseconds."""
+
     sync_url: str = Field(pattern=r"^https?://")
     ack_timeout_ms: int = Field(500, ge=1, le=60_000)
     ordered_timeout_ms: int = Field(5_000, ge=1, le=60_000)
     token_timeout_ms: int = Field(1_000, ge=1, le=60_000)
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=BaseSettings)
 
 
-def load(settings: type[S]) -> S:
-    """Read the settings from the environment. Raises ConfigError with one line that names what is wrong."""
-    refuse_unknown(settings)
+def load(settings: type[S], service: type[BaseSettings] | None = None) -> S:
+    """Read the settings from the environment. Raises ConfigError with one line that names what is wrong.
+
+    Args:
+        service: the class that knows which keys there may be, if it is another one.
+    """
+    _refuse_unknown(service or settings)
+    secrets = os.environ.get(SECRETS_DIR)
+    if secrets is not None and not Path(secrets).is_dir():
+        raise ConfigError(f"{SECRETS_DIR}: {secrets} is no directory")
     try:
-        return settings()
+        return settings(_secrets_dir=secrets)
     except ValidationError as error:
         wrong = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
         raise ConfigError(wrong) from error
 
 
-def refuse_unknown(settings: type[Settings]) -> None:
-    """Raises ConfigError if the environment has a TODO_ key that is no setting of this class."""
-    known = {PREFIX + field.upper() for field in settings.model_fields}
+def _refuse_unknown(settings: type[BaseSettings]) -> None:
+    known = {SECRETS_DIR, *(PREFIX + field.upper() for field in settings.model_fields)}
     if unknown := sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known):
         raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 

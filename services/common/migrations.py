@@ -5,7 +5,6 @@ Every replica migrates its own database before its sync process starts; running 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from alembic import command, context
@@ -15,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from services.common import dialects
-from services.common.config import PREFIX, ConfigError, Settings, exit_on_config_error, refuse_unknown
+from services.common.config import PREFIX, ConfigError, DatabaseSettings, Settings, exit_on_config_error, load
 
 
 def migrate(url: str, directory: Path) -> None:
@@ -46,12 +45,11 @@ def main(settings: type[Settings], directory: Path) -> None:
     """A service's migrate command; exits 2 for bad settings, 1 if the database refuses."""
 
     def run_it() -> None:
-        refuse_unknown(settings)
-        url = os.environ.get(f"{PREFIX}DATABASE_URL", "")
+        url = load(DatabaseSettings, settings).database_url.get_secret_value()
         try:
             make_url(url)
         except ArgumentError:
-            raise ConfigError(f"{PREFIX}DATABASE_URL is missing or is not an SQLAlchemy URL") from None
+            raise ConfigError(f"{PREFIX}DATABASE_URL is not an SQLAlchemy URL") from None
         try:
             migrate(url, directory)
         except SQLAlchemyError as error:

@@ -89,6 +89,7 @@ def status(environment: Mapping[str, str]) -> str:
         ({"SAMEBASE_LOG": "sqlite:///relative"}, "SAMEBASE_LOG"),
         ({"SAMEBASE_TABLES": "/nowhere.toml"}, "/nowhere.toml"),
         ({"SAMEBASE_POLL_MS": "soon"}, "SAMEBASE_POLL_MS"),
+        ({"SAMEBASE_SECRETS_DIR": "/nowhere"}, "SAMEBASE_SECRETS_DIR"),
     ],
 )
 def test_settings_that_cannot_be_used_exit_2_with_one_line_that_names_them(
@@ -99,6 +100,13 @@ def test_settings_that_cannot_be_used_exit_2_with_one_line_that_names_them(
     assert named in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
     assert "s3cret" not in ended.stderr
+
+
+def test_what_is_secret_can_stand_in_a_file(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "samebase_database").write_text(environment.pop("SAMEBASE_DATABASE") + "\n")
+    assert "SAMEBASE_DATABASE: Field required" in run(environment, "preflight").stderr
+    told = run({**environment, "SAMEBASE_SECRETS_DIR": str(tmp_path)}, "preflight")
+    assert (told.returncode, told.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

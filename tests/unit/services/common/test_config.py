@@ -66,6 +66,22 @@ def test_a_missing_setting_is_named(environment: pytest.MonkeyPatch, name: str) 
         load(ReplicaSettings)
 
 
+def test_what_is_secret_can_stand_in_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.delenv("TODO_DATABASE_URL")
+    environment.setenv("TODO_SECRETS_DIR", str(tmp_path))
+    (tmp_path / "todo_database_url").write_text("mysql+pymysql://api:s3cret@db/rule\n")
+    assert load(ReplicaSettings).database_url.get_secret_value() == "mysql+pymysql://api:s3cret@db/rule"
+    (tmp_path / "todo_database_url").unlink()
+    with pytest.raises(ConfigError, match="TODO_DATABASE_URL"):
+        load(ReplicaSettings)
+
+
+def test_a_directory_of_secrets_that_is_not_there_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("TODO_SECRETS_DIR", str(tmp_path / "gone"))
+    with pytest.raises(ConfigError, match="TODO_SECRETS_DIR"):
+        load(ReplicaSettings)
+
+
 def test_a_command_with_bad_settings_says_so_in_a_line_and_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         raise ConfigError("TODO_NAME: what is wrong")

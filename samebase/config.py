@@ -108,12 +108,12 @@ def load_settings() -> Settings:
 
 
 def load_account_settings() -> AccountSettings:
-    """Read the environment. Raises ConfigError."""
-    return _load(AccountSettings)
+    """Read the environment. What is a setting of `run` is known here too. Raises ConfigError."""
+    return _load(AccountSettings, Settings)
 
 
-def _load(settings: type[S]) -> S:
-    known = {SECRETS_DIR, *(PREFIX + field.upper() for field in settings.model_fields)}
+def _load(settings: type[S], *others: type[BaseSettings]) -> S:
+    known = {SECRETS_DIR, *(PREFIX + field.upper() for each in (settings, *others) for field in each.model_fields)}
     unknown = sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known)
     if unknown:
         raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")

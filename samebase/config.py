@@ -113,7 +113,8 @@ def load_account_settings() -> AccountSettings:
 
 
 def _load(settings: type[S], *others: type[BaseSettings]) -> S:
-    known = {SECRETS_DIR, *(PREFIX + field.upper() for each in (settings, *others) for field in each.model_fields)}
+    classes: list[type[BaseSettings]] = [settings, *others]
+    known = {SECRETS_DIR, *(PREFIX + field.upper() for each in classes for field in each.model_fields)}
     unknown = sorted(key for key in os.environ if key.startswith(PREFIX) and key not in known)
     if unknown:
         raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")

@@ -7,13 +7,13 @@ needs a person; nothing else on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from samebase.core.types import Commit, Concerned, Record, Rejection, Row, Rows, Schema, State, Write
+from samebase.core.types import Chunk, Commit, Concerned, Record, Rejection, Rows, Scalar, Schema, State, Write
 
 
 class LogRecord(NamedTuple):
@@ -89,13 +89,29 @@ class StoreTransaction(Protocol):
         """Carry the Write out within this transaction, in the order that Write documents, unseen by the change log."""
         ...
 
+    def occupied(self) -> str | None:
+        """The name of a replicated table that has rows, None if all of them are empty."""
+        ...
+
+    def clear(self) -> None:
+        """Delete every replicated row and every stored base row, unseen by the change log. Nobody else writes to a
+        replicated table until this transaction ends: every commit on them is in the change log by now."""
+        ...
+
+    def load(self, chunks: Iterable[Chunk]) -> None:
+        """Insert rows, in bulk, unseen by the change log. Columns that a chunk lacks get their default.
+        Raises Diverged if a row is there already, or cannot be; and whatever reading the chunks raises."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
-class SnapshotHead:
-    """What goes with the rows of a snapshot."""
+class Snapshot:
+    """A consistent view of the whole database: everything in it is of one moment. First `rejected` is read, once, then
+    `chunks`."""
 
     state: State
-    rejected: Sequence[Rejection]
+    rejected: Iterator[Rejection]
+    chunks: Iterator[Chunk]
 
 
 class Store(Protocol):
@@ -131,13 +147,8 @@ class Store(Protocol):
         """How many rejections are recorded (without the `gone` ones)."""
         ...
 
-    def snapshot(self) -> AbstractContextManager[tuple[SnapshotHead, Iterator[tuple[str, Row]]]]:
-        """A consistent view of state, rejections and every row (as this database shows them), of one moment."""
-        ...
-
-    def restore(self, head: SnapshotHead, rows: Iterator[tuple[str, Row]]) -> None:
-        """Fill an empty database with a snapshot, in one transaction unseen by the change log, keeping this
-        database's own origin. Raises Misuse if a replicated table has rows."""
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open a consistent view of state, rejections and every row as this database shows them. It holds nobody up."""
         ...
 
     def close(self) -> None: ...
@@ -153,3 +164,22 @@ class Clock(Protocol):
     def wall_ms(self) -> int:
         """Milliseconds since 1970, UTC."""
         ...
+
+
+CHUNK_ROWS = 1_000
+CHUNK_SIZE = 1_000_000
+"""A chunk has so many rows and so many characters and bytes at most; but one row always."""
+
+
+def grouped(rows: Iterable[Sequence[Scalar]]) -> Iterator[list[Sequence[Scalar]]]:
+    """The rows, in groups that a Chunk takes: what holds rows of any size holds little memory."""
+    group: list[Sequence[Scalar]] = []
+    size = 0
+    for row in rows:
+        group.append(row)
+        size += sum([len(value) for value in row if isinstance(value, str | bytes)])
+        if len(group) == CHUNK_ROWS or size >= CHUNK_SIZE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

@@ -29,7 +29,7 @@ where code here keeps one of them, a comment names it (R1 to R10).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ from samebase.core.admission import Admission, Batch
 from samebase.core.certify import Conflict
 from samebase.core.errors import Diverged, Misuse
 from samebase.core.pending import Pending
-from samebase.core.policy import complete, footprint_uniques, net, row_id, unique_ids
+from samebase.core.policy import complete, footprint_uniques, net, unique_ids
 from samebase.core.types import (
     Commit,
     Concerned,
@@ -265,29 +265,51 @@ class Replica:
         """concerned, read, delivered in one: for callers whose reads need no barrier (memory, tests, measurements)."""
         return self.delivered(entries, read(self.concerned(entries)))
 
-    def log_state(self, rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
-        """Every row of S(offset), from every row that the database shows at this very state: rows that pending
-        transactions touch are replaced by their base rows. What a snapshot streams: commits may be captured while it
-        does (they build on the rows as they were), but nothing may be written."""
-        return self._overlaid(rows, dict(self._pending.base))
-
-    def _overlaid(self, rows: Iterable[tuple[str, Row]], bases: dict[RowId, Row | None]) -> Iterator[tuple[str, Row]]:
-        for table, row in rows:
-            id = row_id(table, self.schema[table].policy, row)
-            if id not in bases:
-                yield table, row
-            elif (base := bases.pop(id)) is not None:
-                yield table, base
-        for id, base in bases.items():
-            if base is not None:
-                yield id[0], base
+    def bases(self) -> dict[RowId, Row | None]:
+        """The log's row of every key that a pending transaction touches: what `snapshot.log_state` needs."""
+        return dict(self._pending.base)
 
     def snapshot_state(self) -> State:
-        """The state that goes with `log_state`: no pending transactions, no origin."""
+        """The state that goes with the rows of S(offset): no pending transactions, no origin."""
         admission = self._admission
         return State(
             origin="", offset=admission.offset, applied=dict(admission.applied), held=dict(admission.unfinished)
         )
+
+    # -- taking a snapshot over ----------------------------------------------------------------------------------
+
+    def touched(self) -> Concerned:
+        """Every key and unique value that a pending transaction is about: what `rebased` needs to read."""
+        scope = self._everything()
+        return Concerned(tuple(sorted(scope.rows, key=_order)), tuple(sorted(scope.uniques, key=_order)))
+
+    def rebased(self, rows: Rows, was_offset: int) -> Write:
+        """The Write that shows the pending transactions again in a database that was filled with S(offset) of a
+        snapshot. This core was made with the snapshot's state and has captured what the snapshot does not have;
+        `rows` is what `touched` names, as the snapshot has it. Afterwards begin anew, from the stored state."""
+        pending, scope = self._pending, self._everything()
+        for id in scope.rows:
+            pending.set_base(id, rows.rows[id], pending.oldest(id))
+        shown = View(_LogState(pending, rows), self.schema)
+        self._replay(shown, scope, after=0)
+        deletes, puts = self._difference(shown, scope, rows)
+        admission = self._admission
+        return Write(
+            was_offset=was_offset,
+            offset=self.offset,
+            deletes=deletes,
+            puts=puts,
+            base_puts=tuple((id, row) for id, row in pending.base.items() if row != pending.oldest(id).before),
+            applied=dict(admission.applied),
+            held=dict(admission.unfinished),
+            settled=pending.transactions[0].seq - 1 if pending else self.last_captured,
+        )
+
+    def _everything(self) -> _Scope:
+        rows = dict.fromkeys(self._pending.base)
+        certified = [transaction for transaction in self._pending.transactions if transaction.certified]
+        uniques = dict.fromkeys(unique for one in certified for unique in footprint_uniques(one.changes))
+        return _Scope(rows, uniques, {transaction.seq for transaction in certified})
 
     # -- inside --------------------------------------------------------------------------------------------------
 

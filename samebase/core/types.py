@@ -9,7 +9,7 @@ What numbers mean, everywhere:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, NamedTuple, TypeAlias
@@ -69,6 +69,14 @@ class Table:
 
 
 Schema: TypeAlias = Mapping[str, Table]
+
+
+class Chunk(NamedTuple):
+    """Some rows of one table, as they are streamed: each with its values in the order of `columns`."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Scalar]]
 
 
 class RowChange(NamedTuple):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 
 from samebase.core.errors import Diverged, Fenced, Misuse, Unavailable
-from samebase.core.types import Concerned, Put, Rejection, Row, Rows, Schema, State, Write
+from samebase.core.types import Chunk, Concerned, Put, Rejection, Rows, Schema, State, Write
 from samebase.memory.database import KeyTaken, MemoryDatabase, add, holder, key_of
-from samebase.ports import SnapshotHead
+from samebase.ports import Snapshot
 
 
 class MemoryStore:
@@ -38,8 +38,13 @@ class MemoryStore:
         self._open = self._database.store_busy = True
         try:
             yield transaction
-            for write in transaction.writes:
-                _carry_out(self._database, write)
+            was = self._database.rows, self._database.rejected, self._database.state
+            try:
+                for step in transaction.steps:
+                    step()
+            except BaseException:
+                self._database.rows, self._database.rejected, self._database.state = was
+                raise
         finally:
             self._open = self._database.store_busy = False
             self._database.locked.clear()
@@ -59,31 +64,16 @@ class MemoryStore:
         return sum(rejection.reason != "gone" for rejection in self._database.rejected)
 
     @contextmanager
-    def snapshot(self) -> Iterator[tuple[SnapshotHead, Iterator[tuple[str, Row]]]]:
-        head = SnapshotHead(self._database.state, tuple(self._database.rejected))
+    def snapshot(self) -> Iterator[Snapshot]:
         # A commit replaces the dictionaries of rows, so these keep showing this moment.
-        tables = sorted(self._database.rows.items())
-        yield head, chain.from_iterable(((table, row) for row in rows.values()) for table, rows in tables)
-
-    def restore(self, head: SnapshotHead, rows: Iterator[tuple[str, Row]]) -> None:
-        for table, present in self._database.rows.items():
-            if present:
-                raise Misuse(f"a snapshot needs an empty database, table {table} has rows")
-        puts = [Put((table, key_of(self._database.schema[table].policy, row)), None, row) for table, row in rows]
-        state = head.state
-        _carry_out(
-            self._database,
-            Write(
-                self._database.state.offset,
-                state.offset,
-                puts=tuple(puts),
-                base_puts=tuple(state.base.items()),
-                # What was lost is kept at the origin only.
-                rejected=tuple(replace(rejection, changes=()) for rejection in head.rejected),
-                applied=state.applied,
-                held=state.held,
-            ),
+        tables, schema = sorted(self._database.rows.items()), self._database.schema
+        chunks = (
+            Chunk(table, columns, [tuple([row[column] for column in columns]) for row in rows.values()])
+            for table, rows in tables
+            for columns in [tuple(schema[table].columns)]
+            if rows
         )
+        yield Snapshot(self._database.state, iter(tuple(self._database.rejected)), chunks)
 
     def close(self) -> None:
         pass
@@ -94,7 +84,7 @@ class MemoryStoreTransaction:
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
-        self.writes: list[Write] = []
+        self.steps: list[Callable[[], None]] = []
 
     def read(self, concerned: Concerned) -> Rows:
         self._database.locked |= {*concerned.rows, *concerned.uniques}
@@ -105,7 +95,29 @@ class MemoryStoreTransaction:
         )
 
     def write(self, write: Write) -> None:
-        self.writes.append(write)
+        self.steps.append(lambda: _carry_out(self._database, write))
+
+    def occupied(self) -> str | None:
+        return next((table for table, rows in self._database.rows.items() if rows), None)
+
+    def clear(self) -> None:
+        self.steps.append(lambda: _clear(self._database))
+
+    def load(self, chunks: Iterable[Chunk]) -> None:
+        schema = self._database.schema
+        for table, columns, rows in chunks:
+            named = [dict(zip(columns, row, strict=True)) for row in rows]
+            puts = tuple(Put((table, key_of(schema[table].policy, row)), None, row) for row in named)
+            self.steps.append(partial(_put, self._database, puts))
+
+
+def _clear(database: MemoryDatabase) -> None:
+    database.rows = {table: {} for table in database.rows}
+    database.state = replace(database.state, base={})
+
+
+def _put(database: MemoryDatabase, puts: tuple[Put, ...]) -> None:
+    _carry_out(database, Write(database.state.offset, database.state.offset, puts=puts))
 
 
 def _carry_out(database: MemoryDatabase, write: Write) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
 from pymysql.connections import Connection
+from pymysql.cursors import SSCursor
 
 from samebase.core.types import Rejection, RowId, State, Write
 from samebase.core.wire import dump_changes, dump_key, dump_row, load_changes, load_key, load_row
 from samebase.mysql.connection import every, execute, one
-
-_ALL = 2**63 - 1
 
 
 def load(connection: Connection[Any]) -> State:
@@ -67,20 +66,28 @@ def save(connection: Connection[Any], write: Write) -> None:
     )
 
 
-def rejections(connection: Connection[Any], after_offset: int = 0, limit: int = _ALL) -> Sequence[Rejection]:
+_REJECTIONS = (
+    "SELECT `offset`, origin, seq, request, reason, `rows`, changes FROM samebase.rejected "
+    "WHERE `offset` >= %s ORDER BY `offset`, id"
+)
+
+
+def rejections(connection: Connection[Any], after_offset: int, limit: int) -> Sequence[Rejection]:
     """Recorded rejections of entries at or after that offset, oldest first."""
-    found = every(
-        connection,
-        "SELECT `offset`, origin, seq, request, reason, `rows`, changes FROM samebase.rejected "
-        "WHERE `offset` >= %s ORDER BY `offset`, id LIMIT %s",
-        after_offset,
-        limit,
-    )
-    rejected = []
-    for offset, origin, seq, request, reason, rows, changes in found:
-        ids = tuple((table, load_key(key)) for table, key in json.loads(rows))
-        rejected.append(Rejection(origin, seq, request, reason, ids, offset, load_changes(changes.decode())))
-    return rejected
+    return [_rejection(found) for found in every(connection, f"{_REJECTIONS} LIMIT %s", after_offset, limit)]
+
+
+def every_rejection(connection: Connection[Any]) -> Iterator[Rejection]:
+    """All of them, one by one; nothing else can be asked of this session meanwhile."""
+    with connection.cursor(SSCursor) as cursor:
+        cursor.execute(_REJECTIONS, (0,))
+        yield from map(_rejection, cursor)
+
+
+def _rejection(found: Sequence[Any]) -> Rejection:
+    offset, origin, seq, request, reason, rows, changes = found
+    ids = tuple((table, load_key(key)) for table, key in json.loads(rows))
+    return Rejection(origin, seq, request, reason, ids, offset, load_changes(changes.decode()))
 
 
 def _many(connection: Connection[Any], statement: str, rows: Sequence[Iterable[Any]]) -> None:

@@ -57,20 +57,9 @@ class Layout:
                 f"STRAIGHT_JOIN {self.name} AS t FORCE INDEX ({index}) ON {on} FOR UPDATE OF t"
             )
 
-    def page(self, after: Key | None, limit: int) -> str:
-        """Rows in the order of their keys, from behind one on."""
-        where = ""
-        if after is not None:
-            terms = []
-            for index, column in enumerate(self.key):
-                before = zip(self.key[:index], after[:index], strict=True)
-                same = [f"{quoted(name)} = {literal(value)}" for name, value in before]
-                terms.append(" AND ".join([*same, f"{quoted(column)} > {literal(after[index])}"]))
-            where = f"WHERE {' OR '.join(f'({term})' for term in terms)} "
-        return (
-            f"SELECT {self._select} FROM {self.name} FORCE INDEX (PRIMARY) {where}"
-            f"ORDER BY {self._select_key} LIMIT {limit}"
-        )
+    def everything(self) -> str:
+        """Every row, in the order of the keys."""
+        return f"SELECT {self._select} FROM {self.name} FORCE INDEX (PRIMARY) ORDER BY {self._select_key}"
 
     def delete(self, keys: Iterable[Key]) -> Iterator[tuple[str, int]]:
         """Statements, and how many rows each must find."""
@@ -80,10 +69,11 @@ class Layout:
                 len(chunk),
             )
 
-    def insert(self, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[tuple[str, int]]:
-        """Statements that insert rows which all have these columns, and how many rows each must insert."""
-        writers = [(name, self._literals[name]) for name in names]
-        for chunk in chunks(f"({', '.join([write(row[name]) for name, write in writers])})" for row in rows):
+    def insert(self, names: tuple[str, ...], rows: Iterable[Sequence[Scalar]]) -> Iterator[tuple[str, int]]:
+        """Statements that insert rows, whose values are in the order of `names`, and how many rows each must insert."""
+        writers = [self._literals[name] for name in names]
+        texts = (f"({', '.join([write(value) for write, value in zip(writers, row, strict=True)])})" for row in rows)
+        for chunk in chunks(texts):
             yield f"INSERT INTO {self.name} ({_names(names)}) VALUES {', '.join(chunk)}", len(chunk)
 
     def update(self, names: tuple[str, ...], puts: Sequence[Put]) -> Iterator[tuple[str, int]]:
@@ -107,7 +97,7 @@ class Layout:
             )
 
     def row(self, values: Sequence[Any]) -> Row:
-        """A row that `select` or `page` gave."""
+        """A row that `select` gave."""
         return dict(zip(self.columns, values, strict=True))
 
 

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from itertools import islice
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
+from pymysql.cursors import SSCursor
 
-from samebase.core.errors import Diverged, Fenced, Misuse, Stop
-from samebase.core.types import Concerned, Key, Put, Rejection, Row, RowId, Rows, Schema, State, UniqueId, Write
+from samebase.ahead import ahead
+from samebase.core.errors import Diverged, Fenced, Misuse
+from samebase.core.types import (
+    Chunk,
+    Concerned,
+    Key,
+    Put,
+    Rejection,
+    Row,
+    RowId,
+    Rows,
+    Scalar,
+    Schema,
+    State,
+    UniqueId,
+    Write,
+)
 from samebase.mysql import state as kept
-from samebase.mysql.connection import connect, every, execute, one, translated
+from samebase.mysql.connection import connect, execute, one, translated
 from samebase.mysql.database import Database
-from samebase.ports import SnapshotHead
+from samebase.ports import Snapshot, grouped
 
-_CHUNK = 1000
+_AHEAD = 8
+"""Statements that are made before the server asks for them."""
 
 
 class MySqlStore:
@@ -97,50 +112,26 @@ class MySqlStore:
         return count
 
     @contextmanager
-    def snapshot(self) -> Iterator[tuple[SnapshotHead, Iterator[tuple[str, Row]]]]:
+    def snapshot(self) -> Iterator[Snapshot]:
         schema = self.schema()
         with translated("reading a snapshot"):
             connection = connect(self._database.address)
             try:
+                # Whoever reads the rows may be slow: the server waits for it.
+                execute(connection, "SET SESSION net_write_timeout = 3600")
                 execute(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-                head = SnapshotHead(kept.load(connection), tuple(kept.rejections(connection)))
-                yield head, self._all_rows(connection, schema)
+                state = kept.load(connection)
+                yield Snapshot(state, kept.every_rejection(connection), self._chunks(connection, schema))
             finally:
                 connection.close()
 
-    def _all_rows(self, connection: Connection[Any], schema: Schema) -> Iterator[tuple[str, Row]]:
+    def _chunks(self, connection: Connection[Any], schema: Schema) -> Iterator[Chunk]:
         for name, table in schema.items():
-            layout = self._database.layouts[name]
-            after: Key | None = None
-            while found := every(connection, layout.page(after, _CHUNK)):
-                for values in found:
-                    row = layout.row(values)
-                    yield name, row
-                after = tuple(row[column] for column in table.policy.key)
-                if len(found) < _CHUNK:
-                    break
-
-    def restore(self, head: SnapshotHead, rows: Iterator[tuple[str, Row]]) -> None:
-        schema = self.schema()
-        was_offset: int = one(self._connection, "SELECT `offset` FROM samebase.replica")[0]
-        with self.begin(was_offset) as transaction:
-            for name in schema:
-                if every(self._connection, self._database.layouts[name].page(None, 1)):
-                    raise Misuse(f"a snapshot needs an empty database, table {name} has rows")
-            while chunk := list(islice(rows, _CHUNK)):
-                puts = tuple(Put((name, _key(schema, name, row)), None, row) for name, row in chunk)
-                transaction.write(Write(was_offset, was_offset, puts=puts))
-            transaction.write(
-                Write(
-                    was_offset,
-                    head.state.offset,
-                    base_puts=tuple(head.state.base.items()),
-                    # What was lost is kept at the origin only.
-                    rejected=tuple(replace(rejection, changes=()) for rejection in head.rejected),
-                    applied=head.state.applied,
-                    held=head.state.held,
-                )
-            )
+            columns = tuple(table.columns)
+            with connection.cursor(SSCursor) as cursor:
+                cursor.execute(self._database.layouts[name].everything())
+                for rows in grouped(cursor):
+                    yield Chunk(name, columns, rows)
 
     def close(self) -> None:
         if self._connection.open:
@@ -185,13 +176,39 @@ class MySqlTransaction:
         kept.save(self._connection, write)
         self.unfinished = False
 
+    def occupied(self) -> str | None:
+        for name, layout in self._layouts.items():
+            if one(self._connection, f"SELECT 1 FROM {layout.name} LIMIT 1") is not None:  # noqa: S608 - quoted
+                return name
+        return None
+
+    @translated("emptying the tables")
+    def clear(self) -> None:
+        self.unfinished = True
+        for layout in self._layouts.values():
+            execute(self._connection, f"DELETE FROM {layout.name}")  # noqa: S608 - quoted
+        execute(self._connection, "DELETE FROM samebase.base")
+        self.unfinished = False
+
+    @translated("loading rows")
+    def load(self, chunks: Iterable[Chunk]) -> None:
+        self.unfinished = True
+        # The next statements are made while the server works on the last one.
+        with closing(ahead(self._inserts(chunks), _AHEAD)) as statements:
+            self._run(statements)
+        self.unfinished = False
+
+    def _inserts(self, chunks: Iterable[Chunk]) -> Iterator[tuple[str, int]]:
+        for table, columns, rows in chunks:
+            yield from self._layouts[table].insert(columns, rows)
+
     def _put(self, puts: Iterable[Put]) -> None:
-        inserts: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
+        inserts: dict[tuple[str, tuple[str, ...]], list[Sequence[Scalar]]] = {}
         updates: dict[tuple[str, tuple[str, ...]], list[Put]] = {}
         for put in puts:
             name = put.id[0]
             if put.before is None:
-                inserts.setdefault((name, tuple(put.after)), []).append(put.after)
+                inserts.setdefault((name, tuple(put.after)), []).append(tuple(put.after.values()))
                 continue
             changed = tuple([column for column, value in put.after.items() if _differs(put.before, column, value)])
             if changed:
@@ -230,9 +247,3 @@ def _by_table(ids: Iterable[RowId]) -> dict[str, list[Key]]:
 def _differs(before: Row, column: str, value: Any) -> bool:
     # Not every two values that are equal in Python are alike: 1 and 1.0, Decimal("1") and Decimal("1.0").
     return column not in before or before[column] != value or type(before[column]) is not type(value)
-
-
-def _key(schema: Schema, name: str, row: Row) -> Key:
-    if name not in schema:
-        raise Stop(f"the snapshot has a table {name}, which this replica does not replicate")
-    return tuple(row[column] for column in schema[name].policy.key)

@@ -8,19 +8,16 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from samebase.core.errors import Diverged, Fenced, Misuse, Stop
-from samebase.core.types import Concerned, Key, Put, Rejection, Row, RowId, Rows, Schema, State, UniqueId, Write
+from samebase.core.errors import Diverged, Fenced, Misuse
+from samebase.core.types import Chunk, Concerned, Key, Put, Rejection, Row, RowId, Rows, Schema, State, UniqueId, Write
 from samebase.core.wire import dump_changes, dump_key, dump_row, load_changes, load_key, load_row
-from samebase.ports import SnapshotHead
+from samebase.ports import Snapshot, grouped
 from samebase.replicated import Replicated
 from samebase.sqlite.connection import Database, quoted, translated
 from samebase.sqlite.install import install
-
-_RESTORE_CHUNK = 1000
 
 
 class SqliteStore:
@@ -96,35 +93,10 @@ class SqliteStore:
         return count
 
     @contextmanager
-    def snapshot(self) -> Iterator[tuple[SnapshotHead, Iterator[tuple[str, Row]]]]:
+    def snapshot(self) -> Iterator[Snapshot]:
         schema = self.schema()
         with translated("reading a snapshot"), self._database.view() as connection:
-            yield SnapshotHead(_load(connection), tuple(_rejections(connection))), _all_rows(connection, schema)
-
-    def restore(self, head: SnapshotHead, rows: Iterator[tuple[str, Row]]) -> None:
-        schema = self.schema()
-        with translated("restoring a snapshot"), self._database.writing():
-            connection = self._database.connection
-            for name in schema:
-                if connection.execute(f"SELECT EXISTS (SELECT 1 FROM {quoted(name)})").fetchone()[0]:
-                    raise Misuse(f"a snapshot needs an empty database, table {name} has rows")
-            transaction = SqliteTransaction(connection, schema)
-            (was_offset,) = connection.execute('SELECT "offset" FROM samebase_replica').fetchone()
-            while chunk := list(islice(rows, _RESTORE_CHUNK)):
-                puts = [Put((name, _key(schema, name, row)), None, row) for name, row in chunk]
-                transaction.write(Write(was_offset, was_offset, puts=tuple(puts)))
-            state = head.state
-            transaction.write(
-                Write(
-                    was_offset,
-                    state.offset,
-                    base_puts=tuple(state.base.items()),
-                    # What was lost is kept at the origin only.
-                    rejected=tuple(replace(rejection, changes=()) for rejection in head.rejected),
-                    applied=state.applied,
-                    held=state.held,
-                )
-            )
+            yield Snapshot(_load(connection), _rejections(connection), _chunks(connection, schema))
 
     def close(self) -> None:
         self._database.close()
@@ -197,6 +169,35 @@ class SqliteTransaction:
         )
         self.unfinished = False
 
+    def occupied(self) -> str | None:
+        for name in self._schema:
+            if self._connection.execute(f"SELECT EXISTS (SELECT 1 FROM {quoted(name)})").fetchone()[0]:
+                return name
+        return None
+
+    @translated("emptying the tables")
+    def clear(self) -> None:
+        with self._unseen():
+            for name in self._schema:
+                self._connection.execute(f"DELETE FROM {quoted(name)}")
+            self._connection.execute("DELETE FROM samebase_base")
+
+    @translated("loading rows")
+    def load(self, chunks: Iterable[Chunk]) -> None:
+        with self._unseen():
+            for table, columns, rows in chunks:
+                marks = ", ".join("?" * len(columns))
+                self._connection.executemany(f"INSERT INTO {quoted(table)} ({_list(columns)}) VALUES ({marks})", rows)
+
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """What is written in the block is not captured. If it breaks off, the transaction cannot be committed."""
+        self.unfinished = True
+        self._connection.execute("UPDATE samebase_replica SET applying = 1")
+        yield
+        self._connection.execute("UPDATE samebase_replica SET applying = 0")
+        self.unfinished = False
+
     def _delete(self, ids: Iterable[RowId]) -> None:
         batches = _Batches()
         for name, key in ids:
@@ -246,12 +247,6 @@ def _match(columns: Iterable[str]) -> str:
     return " AND ".join(f"{quoted(column)} = ?" for column in columns)
 
 
-def _key(schema: Schema, name: str, row: Row) -> Key:
-    if name not in schema:
-        raise Stop(f"the snapshot has a table {name}, which this replica does not replicate")
-    return tuple(row[column] for column in schema[name].policy.key)
-
-
 def _load(connection: sqlite3.Connection) -> State:
     origin, offset, settled = connection.execute('SELECT origin, "offset", settled FROM samebase_replica').fetchone()
     origins = connection.execute("SELECT origin, seq, held FROM samebase_applied").fetchall()
@@ -266,13 +261,12 @@ def _load(connection: sqlite3.Connection) -> State:
     )
 
 
-def _all_rows(connection: sqlite3.Connection, schema: Schema) -> Iterator[tuple[str, Row]]:
+def _chunks(connection: sqlite3.Connection, schema: Schema) -> Iterator[Chunk]:
     for name, table in schema.items():
-        cursor = connection.execute(
-            f"SELECT {_list(table.columns)} FROM {quoted(name)} ORDER BY {_list(table.policy.key)}"
-        )
-        for values in cursor:
-            yield name, dict(zip(table.columns, values, strict=True))
+        columns = tuple(table.columns)
+        cursor = connection.execute(f"SELECT {_list(columns)} FROM {quoted(name)} ORDER BY {_list(table.policy.key)}")
+        for rows in grouped(cursor):
+            yield Chunk(name, columns, rows)
 
 
 def _rejections(connection: sqlite3.Connection, after_offset: int = 0) -> Iterator[Rejection]:

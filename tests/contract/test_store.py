@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from samebase.core.errors import Diverged, Fenced, Misuse, Unavailable
-from samebase.core.types import Change, Concerned, Policy, Put, Rejection, Row, RowId, Scalar, State, Write
-from samebase.ports import SnapshotHead
+from samebase.core.errors import Diverged, Fenced, Unavailable
+from samebase.core.types import Change, Chunk, Concerned, Policy, Put, Rejection, Row, RowId, Scalar, State, Write
+from samebase.ports import CHUNK_SIZE
 from tests.contract.conftest import SCHEMA, Bench, MemoryBench
 
 A: RowId = ("item", ("a",))
@@ -285,53 +285,85 @@ def test_a_snapshot_shows_one_moment_while_a_writer_commits(bench: Bench) -> Non
         tx.insert("pair", PAIR)
     apply(bench, Write(0, 7, rejected=(GONE,), applied={"p": 1}, base_puts=((A, None),)))
     state = bench.store.load()
-    with bench.store.snapshot() as (head, rows):
-        first = next(rows)
+    with bench.store.snapshot() as snapshot:
+        assert snapshot.state == state
+        assert list(snapshot.rejected) == [GONE]
+        first = next(snapshot.chunks)
         with bench.transaction() as tx:
             tx.insert("item", item("b"))
             tx.delete("pair", ("x", 7))
-        assert [first, *rows] == [("item", item("a")), ("pair", PAIR)]
-        assert head == SnapshotHead(state, (GONE,))
+        chunks = [first, *snapshot.chunks]
+    assert [(chunk.table, dict(zip(chunk.columns, row, strict=True))) for chunk in chunks for row in chunk.rows] == [
+        ("item", item("a")),
+        ("pair", PAIR),
+    ]
     assert bench.rows("pair") == []
 
 
-def test_a_snapshot_fills_an_empty_database_that_keeps_its_origin(bench: Bench) -> None:
-    bench.store.bind("log")
-    origin = bench.store.load().origin
-    state = State("peer@1", 7, {"peer@1": 5}, {"other@1": 6}, {}, 99)
-    rows: list[tuple[str, Row]] = [("item", item(f"k{number:04}")) for number in range(1500)]
-    bench.store.restore(SnapshotHead(state, (GONE, TAKEN)), iter([*rows, ("pair", PAIR)]))
+def test_a_large_table_is_streamed_in_chunks_in_the_order_of_its_keys(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        for number in range(2500):
+            tx.insert("item", item(f"k{number:04}"))
+        tx.insert("item", item("large", data=bytes(2 * CHUNK_SIZE)))
+    with bench.store.snapshot() as snapshot:
+        assert not list(snapshot.rejected)
+        chunks = list(snapshot.chunks)
+    keys = [row[chunk.columns.index("id")] for chunk in chunks for row in chunk.rows]
+    assert keys == [*(f"k{number:04}" for number in range(2500)), "large"]
+    assert all(len(chunk.rows) <= 2501 for chunk in chunks)
+
+
+def chunk(*rows: Row) -> Chunk:
+    return Chunk("item", tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
+def test_rows_are_loaded_in_bulk_and_unseen_by_the_change_log(bench: Bench) -> None:
+    rows = [item(f"k{number:04}", data=b"\0\xff") for number in range(1500)]
+    with bench.store.begin(0) as tx:
+        assert tx.occupied() is None
+        tx.load(iter([chunk(*rows), chunk({"id": "short"})]))
+        tx.write(Write(0, 7, applied={"peer@1": 5}))
     bench.reopen()
-    assert bench.rows("item") == [row for _, row in rows]
-    assert bench.rows("pair") == [PAIR]
-    loaded = bench.store.load()
-    assert loaded == State(origin, 7, {"peer@1": 5}, {"other@1": 6})
-    assert [rejection.seq for rejection in bench.store.rejected(0, 10)] == [3, 5]
-    assert all(rejection.changes == () for rejection in bench.store.rejected(0, 10)), "kept at the origin only"
+    assert bench.rows("item") == [*rows, item("short")], "a column that a chunk lacks has its default"
+    assert bench.store.load().offset == 7
     assert bench.changes.end() == 0
     with bench.transaction() as tx:
-        tx.insert("item", item("local"))
-    assert bench.changes.read(0, 10)[0].rows[0].after == item("local")
+        tx.insert("item", item("z local"))
+    assert bench.changes.read(0, 10)[0].rows[0].after == item("z local")
+    with bench.store.begin(7) as tx:
+        assert tx.occupied() == "item"
 
 
-def test_a_snapshot_is_refused_by_a_database_with_rows(bench: Bench) -> None:
-    with bench.transaction() as tx:
-        tx.insert("item", item("a"))
-    with pytest.raises(Misuse):
-        bench.store.restore(SnapshotHead(State("peer@1", 7), ()), iter([]))
-    assert bench.store.load().offset == 0
-
-
-def test_a_snapshot_that_breaks_off_leaves_the_database_empty(bench: Bench) -> None:
-    def broken() -> Iterator[tuple[str, Row]]:
-        for number in range(1500):
-            yield "item", item(f"k{number}")
+def test_loading_that_breaks_off_leaves_the_database_as_it_was(bench: Bench) -> None:
+    def broken() -> Iterator[Chunk]:
+        yield chunk(*(item(f"k{number}") for number in range(1500)))
         raise ConnectionError
 
-    with pytest.raises(ConnectionError):
-        bench.store.restore(SnapshotHead(State("peer@1", 7), ()), broken())
+    with pytest.raises(ConnectionError), bench.store.begin(0) as tx:
+        tx.load(broken())
     assert bench.rows("item") == []
-    assert bench.store.load().offset == 0
+    with pytest.raises(Diverged), bench.store.begin(0) as tx:
+        tx.load(iter([chunk(item("a")), chunk(item("a"))]))
+    assert bench.rows("item") == []
+    with bench.store.begin(0) as tx:
+        tx.write(put(A, None, item("a")))
+    assert bench.rows("item") == [item("a")]
+
+
+def test_everything_is_cleared_unseen_and_can_be_loaded_anew(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", item("a"))
+        tx.insert("pair", PAIR)
+    apply(bench, Write(0, 3, base_puts=((A, None),)))
+    seen = bench.changes.end()
+    with bench.store.begin(3) as tx:
+        tx.clear()
+        tx.load(iter([chunk(item("a", title="of the log"))]))
+        tx.write(Write(3, 9, base_puts=((P, PAIR),)))
+    assert bench.rows("item") == [item("a", title="of the log")]
+    assert bench.rows("pair") == []
+    assert bench.store.load().base == {P: PAIR}
+    assert bench.changes.end() == seen
 
 
 def test_an_application_may_write_other_rows_while_the_store_works() -> None:

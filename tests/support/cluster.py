@@ -14,8 +14,10 @@ from typing import Any
 
 from samebase.core.errors import Fenced, SchemaBehind
 from samebase.core.replica import Replica
+from samebase.core.snapshot import log_state
 from samebase.core.types import (
     Change,
+    Chunk,
     Commit,
     Concerned,
     Delta,
@@ -481,10 +483,11 @@ class Cluster:
         view = list(database.rows.items())
         database.commit(list(commit))
         source.capture()
-        rows = source.core.log_state((id[0], row) for id, row in view)
+        chunks = (Chunk(table, tuple(row), [tuple(row.values())]) for (table, _), row in view)
         new = Database(f"r{len(self.databases)}", database.schema)
-        for table, row in rows:
-            new._insert((table, tuple(row[c] for c in new.schema[table].policy.key)), row, new.rows)
+        for table, columns, rows in log_state(chunks, source.core.bases(), database.schema):
+            for row in (dict(zip(columns, values, strict=True)) for values in rows):
+                new._insert((table, tuple(row[c] for c in new.schema[table].policy.key)), row, new.rows)
         new.state = replace(source.core.snapshot_state(), origin=new.origin)
         new.rejected = [replace(rejection, changes=()) for rejection in database.rejected]
         self.add(new)

@@ -247,8 +247,10 @@ def test_a_type_replicates_exactly(pair: Pair, table: str, results: dict[str, st
 
 
 def test_a_row_is_deleted_by_its_key_and_a_snapshot_reads_what_a_lock_reads(pair: Pair) -> None:
-    with pair.there.store.snapshot() as (_, rows):
-        shown = [(table, row) for table, row in rows]
+    with pair.there.store.snapshot() as snapshot:
+        shown = [
+            (table, dict(zip(columns, row, strict=True))) for table, columns, rows in snapshot.chunks for row in rows
+        ]
     assert shown
     ids = tuple((table, (row["id"],)) for table, row in shown)
     with pair.there.store.begin(pair.there.store.load().offset) as tx:

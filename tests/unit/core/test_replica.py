@@ -10,9 +10,11 @@ import pytest
 from samebase.core.errors import Diverged, Misuse, SchemaBehind
 from samebase.core.policy import fold
 from samebase.core.replica import Replica
+from samebase.core.snapshot import log_state
 from samebase.core.types import (
     PARTS_SPAN,
     Change,
+    Chunk,
     Commit,
     Concerned,
     Delta,
@@ -141,10 +143,12 @@ def test_counters_add_exactly_whatever_the_context_of_decimals_is() -> None:
 
 def test_a_snapshot_in_progress_is_not_disturbed_by_commits_that_are_captured_meanwhile() -> None:
     replica = Replica(State("me"), SCHEMA)
-    stream = replica.log_state([("note", note(1)), ("note", note(2))])
-    first = next(stream)
+    chunks = [Chunk("note", tuple(note(key)), [tuple(note(key).values())]) for key in (1, 2)]
     replica.captured(Commit(1, (RowChange("note", note(1), note(1, a=9)), RowChange("note", note(2), None))))
-    assert [first, *stream] == [("note", note(1)), ("note", note(2))]
+    stream = log_state(iter(chunks), replica.bases(), SCHEMA)
+    first = next(stream)
+    replica.captured(Commit(2, (RowChange("note", note(1, a=9), None),)))
+    assert [first, *stream] == chunks
 
 
 def test_a_write_is_void_once_a_commit_is_captured_after_the_decision() -> None:

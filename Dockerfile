@@ -5,7 +5,9 @@
 # sync                  the sync process of a replica of either service, HTTP on port 8150; settings SAMEBASE_*; the
 #                       services' tables files are /app/tables/user.toml and /app/tables/rule.toml
 #
-# All of them run as the numeric user that their target names, on a root file system that may be read-only: what they
+# secrets               makes the secrets of the system that docker-compose.yml describes; the only one that runs as root
+#
+# All others run as the numeric user that their target names, on a root file system that may be read-only: what they
 # write goes to /tmp.
 #
 # The base can be pinned further: --build-arg PYTHON=python:3.13-slim-trixie@sha256:...
@@ -48,7 +50,7 @@ ENV PROMETHEUS_MULTIPROC_DIR=/tmp/metrics
 COPY services/__init__.py services/
 COPY services/common services/common
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["python", "healthcheck.py", "8000"]
+HEALTHCHECK --interval=5s --timeout=4s --start-period=120s --retries=3 CMD ["python", "healthcheck.py", "8000"]
 
 FROM service AS user
 COPY --from=needs-user /opt/venv /opt/venv
@@ -98,7 +100,7 @@ COPY services/rule/samebase.toml tables/rule.toml
 RUN python -m compileall -q --invalidation-mode unchecked-hash .
 USER 10004:10004
 EXPOSE 8150
-HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["python", "healthcheck.py", "8150"]
+HEALTHCHECK --interval=5s --timeout=4s --start-period=120s --retries=3 CMD ["python", "healthcheck.py", "8150"]
 ENTRYPOINT ["python", "-m", "samebase"]
 CMD ["run"]
 ARG VERSION=dev
@@ -107,3 +109,12 @@ LABEL org.opencontainers.image.title="samebase-sync" \
       org.opencontainers.image.description="Keeps one replica's database like the others', over a log" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+
+FROM user AS secrets
+COPY tools/containers/__init__.py tools/containers/secrets.py tools/containers/
+USER 0:0
+HEALTHCHECK NONE
+ENTRYPOINT ["python", "-m", "tools.containers.secrets"]
+CMD []
+LABEL org.opencontainers.image.title="samebase-secrets" \
+      org.opencontainers.image.description="Makes the secrets of a system of containers"

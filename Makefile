@@ -88,12 +88,12 @@ bench-core: installed ## how fast the core is
 bench-quick: installed ## every figure of bench, with small counts: that it works (needs Docker)
 	$(PY) -m bench.real --quick
 
-IMAGES := user rule gateway sync
+ROLES := user rule gateway sync
 TAG ?= dev
 
 .PHONY: images
 images: ## container images samebase-user, -rule, -gateway, -sync: TAG=dev
-	@for role in $(IMAGES); do \
+	@for role in $(ROLES) secrets; do \
 		DOCKER_BUILDKIT=1 docker build --quiet --target $$role --tag samebase-$$role:$(TAG) --build-arg VERSION=$(TAG) \
 			--build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) . >/dev/null || exit 1; \
 		docker image inspect --format 'samebase-'$$role':$(TAG)  {{.Size}} bytes' samebase-$$role:$(TAG); \
@@ -104,7 +104,7 @@ UV_VERSION := 0.13.9
 .PHONY: lock
 lock: installed ## locks/*.txt from pyproject.toml and constraints.txt: what each image installs, with hashes
 	@$(PY) -m pip install --quiet uv==$(UV_VERSION)
-	@for role in $(IMAGES); do \
+	@for role in $(ROLES); do \
 		.venv/bin/uv pip compile --quiet pyproject.toml --extra $$(test $$role = sync && echo mysql || echo $$role) \
 			--constraints constraints.txt --python-platform linux --python-version 3.13 --generate-hashes \
 			--no-annotate --no-emit-index-url --custom-compile-command 'make lock' --output-file locks/$$role.txt || exit 1; \

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     Attributes:
         name: this process in logs and in /status, for example rule-1.
         public_keys_file: JWKS with the Ed25519 keys that access tokens are signed with.
+        drain_file: while there is such a file, this process says that it is not ready: whoever stops it makes the
+            file, waits until nobody sends requests any more, and loses none.
         log_format: None means console on a terminal, JSON elsewhere.
     """
 
@@ -39,6 +41,7 @@ class Settings(BaseSettings):
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
     public_keys_file: Path
+    drain_file: Path | None = None
     log_format: Literal["json", "console"] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

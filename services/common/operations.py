@@ -10,6 +10,7 @@ from pydantic import Field
 from sqlalchemy import text
 
 from services.common import health
+from services.common.config import Settings
 from services.common.errors import Problem
 from services.common.replication import Replication
 from services.common.sync import SyncUnavailable
@@ -27,7 +28,7 @@ class WriteOutcome(Answer):
     outcome: Literal["accepted", "rejected", "pending", "unknown"]
 
 
-def install(app: Flask, replication: Replication, name: str, service: str) -> None:
+def install(app: Flask, replication: Replication, settings: Settings, service: str) -> None:
     """/healthz, /readyz, /metrics, /status: for operators, not in the OpenAPI document."""
 
     def ready() -> str | None:
@@ -50,9 +51,9 @@ def install(app: Flask, replication: Replication, name: str, service: str) -> No
             sync = replication.sync.status()
         except SyncUnavailable as error:
             sync = {"state": "unreachable", "reason": str(error)}
-        return jsonify(name=name, service=service, sync=sync)
+        return jsonify(name=settings.name, service=service, sync=sync)
 
-    health.install(app, ready)
+    health.install(app, settings, ready)
     app.add_url_rule("/status", view_func=status)
 
 

@@ -55,7 +55,7 @@ def create_app(settings: GatewaySettings | None = None, resolver: Resolver | Non
         return g.visit.finish(response) if "visit" in g else response
 
     app.register_error_handler(Unanswered, lambda error: _render(error.problem()))
-    health.install(app, runtime.not_ready)
+    health.install(app, settings, runtime.not_ready)
     app.view_functions["openapi"] = lambda: jsonify(document.get())
     for blueprint in (
         page.blueprint(runtime, verifier),

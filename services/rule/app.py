@@ -35,5 +35,5 @@ def create_app(settings: RuleSettings | None = None, *, sync: Sync | None = None
     items = Items(replication, Posts(replication, Idempotency, _DIGEST_KEY))
     app.register_api(blueprint(items, replication, Verifier(settings.public_keys_file)))
     app.register_api(operations.writes(replication))
-    operations.install(app, replication, settings.name, "rule")
+    operations.install(app, replication, settings, "rule")
     return app

@@ -53,7 +53,7 @@ def create_app(
     app.register_api(blueprint(accounts, replication, verifier))
     app.register_api(internal_blueprint(accounts, sessions, verifier))
     app.register_api(operations.writes(replication))
-    operations.install(app, replication, settings.name, "user")
+    operations.install(app, replication, settings, "user")
     return app
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.services import Api, access_token
+from tests.support.services import Api, ServiceName, access_token, make_api
 
 
 @pytest.fixture(params=["rule", "user"])
@@ -26,6 +26,16 @@ def test_a_process_that_answers_is_alive_whatever_sync_does(api: Api) -> None:
 def test_a_replica_is_ready_when_its_sync_is(api: Api) -> None:
     response = api.client.get("/readyz")
     assert (response.status_code, response.get_json()) == (200, {"ready": True, "reason": None})
+
+
+@pytest.mark.parametrize("service", ["rule", "user"])
+def test_a_process_with_a_drain_file_is_alive_and_not_ready(service: ServiceName, tmp_path: Path) -> None:
+    api = make_api(service, tmp_path, drain_file=tmp_path / "drain")
+    assert api.client.get("/readyz").status_code == 200
+    (tmp_path / "drain").touch()
+    response = api.client.get("/readyz")
+    assert (response.status_code, response.get_json()["reason"]) == (503, "it is about to be stopped")
+    assert api.client.get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("state", ["starting", "catching-up", "paused", "stopped"])

@@ -16,7 +16,7 @@ from typing import Literal
 from samebase.core.types import Key, Reason, Transaction, Verdict
 from samebase.ports import Clock
 
-Phase = Literal["starting", "catching-up", "ready", "paused", "stopped"]
+Phase = Literal["starting", "booting", "catching-up", "ready", "paused", "stopped"]
 Level = Literal["local", "log", "ordered"]
 REMEMBERED = 100_000
 """Requests whose fate is remembered, the latest ones."""

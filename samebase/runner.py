@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from samebase import metrics
 from samebase.core.errors import Pause, Restart, Stop
+from samebase.desk import Desk
 from samebase.logs import get_logger
 from samebase.ports import Clock
 from samebase.progress import Progress
@@ -33,13 +34,22 @@ class Runner:
     Args:
         connect: opens the adapters; raises Unavailable, Stop or Pause as they do.
         progress: where everybody else sees how far this replica is.
+        desk: where others ask for something between two batches.
     """
 
-    def __init__(self, connect: Callable[[], Surroundings], clock: Clock, progress: Progress, pace: Pace) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Surroundings],
+        clock: Clock,
+        progress: Progress,
+        pace: Pace,
+        desk: Desk | None = None,
+    ) -> None:
         self._connect = connect
         self._clock = clock
         self._progress = progress
         self._pace = pace
+        self._desk = desk
 
     def run(self, stop: threading.Event) -> bool:
         """Work until `stop` is set. Returns whether all was well to the end (False: halted by an error)."""
@@ -49,7 +59,7 @@ class Runner:
             try:
                 surroundings = self._connect()
                 try:
-                    session = Session(surroundings, self._clock, self._progress, self._pace)
+                    session = Session(surroundings, self._clock, self._progress, self._pace, self._desk)
                     session.run(stop)
                 finally:
                     surroundings.close()

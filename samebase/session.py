@@ -18,6 +18,7 @@ from samebase.core.errors import LogLost, Restart, SchemaBehind, TooLarge, Unrea
 from samebase.core.replica import Replica
 from samebase.core.types import Commit, Concerned, Entry, Publish, Record, Rows, Schema, Transaction, Verdict, Write
 from samebase.core.wire import decode, encode
+from samebase.desk import Boundary, Desk
 from samebase.logs import get_logger, note
 from samebase.ports import ChangeSource, Clock, Log, LogRecord, Store, StoreTransaction
 from samebase.progress import Position, Progress
@@ -68,13 +69,17 @@ class Pace:
 class Session:
     """One life of a core, from the stored state on."""
 
-    def __init__(self, surroundings: Surroundings, clock: Clock, progress: Progress, pace: Pace) -> None:
+    def __init__(
+        self, surroundings: Surroundings, clock: Clock, progress: Progress, pace: Pace, desk: Desk | None = None
+    ) -> None:
         self._source, self._log, self._store = surroundings.source, surroundings.log, surroundings.store
         self._clock, self._progress, self._pace = clock, progress, pace
         self._schema: Schema = self._store.schema()
         state = self._store.load()
         self._bind()
         self._replica = Replica(state, self._schema)
+        self._desk = desk or Desk()
+        self._boundary = Boundary(self._replica, self._log, self._store, self._capture_to_end)
         self._position = state.reread
         self._log_end = self._log.end(exact=True)
         self._unlogged: deque[tuple[Transaction, list[Future[int]]]] = deque()
@@ -99,6 +104,7 @@ class Session:
         while not stop.is_set():
             busy = self._round(exact_end)
             self._progress.end_round(self._where())
+            self._desk.serve(self._boundary)
             if not busy:
                 self._progress.idle(self._pace.poll_seconds)
             exact_end = self._progress.begin_round()
@@ -159,7 +165,7 @@ class Session:
         more = self._capture()
         self._settle_publishes()
         self._log_end = self._log.end(exact_end)
-        records = self._log.read(self._position, self._pace.batch)
+        records = self._desk.cut(self._log.read(self._position, self._pace.batch))
         if records:
             entries, unreadable = _decoded(records)
             if entries:
@@ -309,6 +315,9 @@ class Session:
             publishes += self._take(commits)
             if len(commits) < CAPTURE_LIMIT:
                 return publishes
+
+    def _capture_to_end(self) -> None:
+        self._publish(self._capture_all())
 
     def _gap_is_news(self, offset: int) -> bool:
         """Whether a gap was seen after what we published again the last time: entries before that are explained."""

@@ -54,11 +54,11 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
     if database_url == log_url:
         raise ConfigError("SAMEBASE_LOG: the log needs a place of its own, this is the database's")
     try:
-        open_database = _databases(database_url, replicated, settings.name)
+        open_database = databases(database_url, replicated, settings.name)
     except Misuse as error:
         raise ConfigError(f"SAMEBASE_DATABASE: {error}") from error
     try:
-        logs = _logs(log_url, wake)
+        logs = logs_of(log_url, wake)
     except Misuse as error:
         raise ConfigError(f"SAMEBASE_LOG: {error}") from error
 
@@ -78,7 +78,8 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
     return connect
 
 
-def _databases(url: str, tables: Mapping[str, Replicated], name: str) -> Databases:
+def databases(url: str, tables: Mapping[str, Replicated], name: str) -> Databases:
+    """A function that opens the change log and the store of the database that the URL names. Raises Misuse."""
     match scheme_of(url):
         case "mysql" | "mysql+pymysql":
             from samebase.mysql.changes import MySqlChanges
@@ -120,7 +121,8 @@ def _databases(url: str, tables: Mapping[str, Replicated], name: str) -> Databas
     raise Misuse("the URL begins neither with mysql:// nor with sqlite:///")
 
 
-def _logs(url: str, wake: Callable[[], None]) -> Logs:
+def logs_of(url: str, wake: Callable[[], None]) -> Logs:
+    """How to open the log that the URL names. Raises Misuse."""
     match scheme_of(url):
         case "kafka":
             from samebase.kafka.config import kafka_address

@@ -99,6 +99,22 @@ images: ## container images samebase-user, -rule, -gateway, -sync: TAG=dev
 		docker image inspect --format 'samebase-'$$role':$(TAG)  {{.Size}} bytes' samebase-$$role:$(TAG); \
 	done
 
+# Any Python will do: nothing has to be installed.
+COMPOSE = $(shell test -x $(PY) && echo $(PY) || echo python3) -m tools.compose --port '$(PORT)'
+from_command_line = $(if $(filter command,$(firstword $(origin $1))),--$2 '$($1)')
+
+.PHONY: up
+up: images ## the whole system in containers, with MySQL and Kafka (needs Docker): PORT=8080 ADMINS=
+	@$(COMPOSE) up --admins '$(ADMINS)'
+
+.PHONY: scale
+scale: ## more replicas, or fewer, of the system in containers: RULE=5 USER=2
+	@$(COMPOSE) scale $(call from_command_line,RULE,rule) $(call from_command_line,USER,user) --admins '$(ADMINS)'
+
+.PHONY: down
+down: ## stop the system in containers; its data stays
+	@$(COMPOSE) down
+
 UV_VERSION := 0.13.9
 
 .PHONY: lock
@@ -111,7 +127,8 @@ lock: installed ## locks/*.txt from pyproject.toml and constraints.txt: what eac
 	done
 
 .PHONY: clean
-clean: ## remove .venv and caches; the data in .run/ stays
+clean: ## remove .venv, caches, and the system in containers with its data; the data of make run stays
+	@if docker compose version >/dev/null 2>&1; then $(COMPOSE) remove; fi
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find samebase services tools tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,0 +1,3 @@
+from tools.compose.cli import main
+
+main()

@@ -97,9 +97,10 @@ class Caller:
                     break
                 if tried:
                     RETRIES.labels(call.service, _name(failure)).inc()
+                fresh = replica in tried
                 tried.append(replica)
                 try:
-                    answer = self._try(replica, call, left)
+                    answer = self._try(replica, call, left, fresh=fresh)
                 except Failed as error:
                     failure = error
                     self._log.warning("upstream failed", service=call.service, address=replica.url, reason=_name(error))
@@ -117,13 +118,13 @@ class Caller:
             return answer
         return self._give_up(call, refusal, maybe_done)
 
-    def _try(self, replica: Replica, call: Call, left: float) -> Answer:
+    def _try(self, replica: Replica, call: Call, left: float, *, fresh: bool) -> Answer:
         """A repeatable call gets two thirds of the time that is left, so that another try can follow."""
         read = left * 2 / 3 if call.repeatable else left
         began = time.monotonic()
         outcome = "failed"
         try:
-            answer = replica.exchange(call, min(self._bounds.connect, read), read)
+            answer = replica.exchange(call, min(self._bounds.connect, read), read, fresh=fresh)
             outcome = f"{answer.status // 100}xx"
             return answer
         except Failed as error:

@@ -11,6 +11,7 @@ Failures, by what the caller must do:
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from requests.adapters import HTTPAdapter
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _REPEATABLE = SAFE | {"PUT", "DELETE"}
+
+KEEP_SECONDS = 5.0
 
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers"}
@@ -128,34 +131,56 @@ class Channel:
 
     A call that must not be sent twice gets a new connection: an idle one, which the server may be closing at this very
     moment, would leave its outcome unknown for no good reason.
+
+    Several servers may take turns behind one address (a Kubernetes Service), one for each connection. So connections
+    are kept for a short while only, or new servers would never get their share; and none is kept when a call fails.
     """
 
-    def __init__(self, base_url: str, connections: int = 128) -> None:
+    def __init__(self, base_url: str, connections: int = 128, keep_seconds: float = KEEP_SECONDS) -> None:
         """Args:
         base_url: `http://host:port`.
         connections: how many idle ones are kept.
+        keep_seconds: for how long a connection is used again.
         """
         self.base_url = base_url.rstrip("/")
-        self._kept = _session(connections)
+        self._connections, self._keep_seconds = connections, keep_seconds
+        self._lock = threading.Lock()
+        self._kept, self._since = _session(connections), time.monotonic()
 
-    def exchange(self, call: Call, connect: float, read: float) -> Answer:
+    def exchange(self, call: Call, connect: float, read: float, *, fresh: bool = False) -> Answer:
         """Send the call and read the whole answer.
 
         Args:
             connect: seconds until the connection stands.
             read: seconds from then on until the answer is there.
+            fresh: not on a kept connection.
 
         Raises:
             Failed: in one of its forms.
         """
-        if call.repeatable:
-            return self._exchange(self._kept, call, call.headers, connect, read)
-        with _session(1) as session:
-            return self._exchange(session, call, {**call.headers, "Connection": "close"}, connect, read)
+        if fresh or not call.repeatable:
+            with _session(1) as session:
+                return self._exchange(session, call, {**call.headers, "Connection": "close"}, connect, read)
+        try:
+            return self._exchange(self._current(), call, call.headers, connect, read)
+        except Failed:
+            self._renew()
+            raise
 
     def close(self) -> None:
         """Give up the idle connections."""
         self._kept.close()
+
+    def _current(self) -> requests.Session:
+        if time.monotonic() - self._since > self._keep_seconds:
+            self._renew()
+        return self._kept
+
+    def _renew(self) -> None:
+        """Calls under way go on; their connections are closed after them."""
+        with self._lock:
+            old, self._kept, self._since = self._kept, _session(self._connections), time.monotonic()
+        old.close()
 
     def _exchange(
         self, session: requests.Session, call: Call, headers: Mapping[str, str], connect: float, read: float

@@ -8,6 +8,8 @@ Rules:
    connection costs nothing.
 3. A replica that is UNREADY gets no call: it says so because it does not hold all the data yet.
 4. A replica whose breaker is open gets no call.
+5. No replica gets a call twice, except the last one that is left after a connection broke; but one address that is all
+   that a name stands for may be several replicas (a Kubernetes Service): it is tried again, on a new connection.
 """
 
 from __future__ import annotations
@@ -54,11 +56,11 @@ class Replica:
         self._channel = Channel(url)
         self._log = get_logger(service=service, address=url)
 
-    def exchange(self, call: Call, connect: float, read: float) -> Answer:
+    def exchange(self, call: Call, connect: float, read: float, *, fresh: bool = False) -> Answer:
         """`Channel.exchange`, with the breaker and the health told how it went."""
         heard = False
         try:
-            answer = self._channel.exchange(call, connect, read)
+            answer = self._channel.exchange(call, connect, read, fresh=fresh)
             heard = True
         except NotSent:
             self.health = Health.DOWN
@@ -146,7 +148,7 @@ class Replicas:
             tried: those that are out of the question for this call.
             again: unless there is no other.
         """
-        replica = self._choose(tried) or (self._choose(()) if again else None)
+        replica = self._choose(tried) or (self._choose(()) if again or len(self._replicas) == 1 else None)
         try:
             yield replica
         finally:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
 class Proxy:
-    """Forwards TCP connections from a port of this machine to another."""
+    """Forwards TCP connections from a port of this machine to another. `target` is asked for each connection."""
 
-    def __init__(self, port: int, target: tuple[str, int]) -> None:
-        self._target = target
+    def __init__(self, port: int, target: tuple[str, int] | Callable[[], tuple[str, int]]) -> None:
+        self._target = target if callable(target) else lambda: target
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._cut = False
@@ -83,7 +83,7 @@ class Proxy:
             try:
                 if self._cut:
                     raise ConnectionRefusedError
-                far = socket.create_connection(self._target, 5)
+                far = socket.create_connection(self._target(), 5)
             except OSError:
                 near.close()
                 continue

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -13,7 +16,8 @@ from services.gateway.exchange import Call
 from services.gateway.replicas import Health
 from tests.integration.gateway.conftest import MakeSite, Site
 from tests.integration.gateway.fakes import FakeRule, item
-from tests.support.upstreams import Misbehave, Reply, Script, Seen, free_url, problem
+from tests.support.proxy import Proxy
+from tests.support.upstreams import Misbehave, Reply, Script, Seen, Upstream, free_url, problem, upstreams
 
 KEY = "0b0e1c9e-0000-4000-8000-000000000001"
 
@@ -251,3 +255,47 @@ def test_items_broken_off_in_the_middle_never_reach_the_client(two: Callable[...
     site = two(does("cut"), rule)
     answer = site.client().get("/rule?current=1&pageSize=20", headers=site.bearer)
     assert [row["name"] for row in json.loads(answer.data)["data"]] == ["a"]
+
+
+class OneAddress:
+    """Several replicas behind one address, which take turns, connection by connection: a Kubernetes Service."""
+
+    def __init__(self, *replicas: Upstream) -> None:
+        self.replicas = list(replicas)
+        self._turn = itertools.count()
+        self._proxy = Proxy(0, self._next)
+        self.url = f"http://127.0.0.1:{self._proxy.port}"
+        self.close = self._proxy.close
+
+    def _next(self) -> tuple[str, int]:
+        return "127.0.0.1", self.replicas[next(self._turn) % len(self.replicas)].port
+
+
+def test_behind_one_address_too_a_new_replica_gets_its_share_within_ten_seconds(make_site: MakeSite) -> None:
+    with upstreams(ok, ok) as (old, new), closing(OneAddress(old)) as address, ThreadPoolExecutor(8) as clients:
+        site = make_site(rule_urls=address.url)
+
+        def load() -> tuple[int, int]:
+            """How many of 80 calls, eight at a time, each of the two replicas gets."""
+            before = len(old.calls), len(new.calls)
+            answers = [clients.submit(site.client().get, "/rule") for _ in range(80)]
+            assert {answer.result().status_code for answer in answers} == {200}
+            return len(old.calls) - before[0], len(new.calls) - before[1]
+
+        assert load() == (80, 0)
+        address.replicas.append(new)
+        until(lambda: load()[1] >= 20, "a share for the new replica", 10)
+
+
+@pytest.mark.parametrize("how", ["refuse", "break"])
+def test_behind_one_address_too_a_call_is_tried_on_another_replica(make_site: MakeSite, how: str) -> None:
+    with upstreams(ok, ok) as (one, other), closing(OneAddress(one, other)) as address:
+        site = make_site(rule_urls=address.url, poll_ms=5000)
+        client = site.client()
+        assert client.get("/rule").status_code == 200
+        if how == "refuse":
+            one.refuse()
+        else:
+            one.script = does("break")
+        assert [client.get("/rule").status_code for _ in range(20)] == [200] * 20
+        assert len(other.calls) >= 20

@@ -55,9 +55,16 @@ def test_an_open_breaker_keeps_calls_away() -> None:
 
 
 def test_when_all_were_tried_only_again_gives_one() -> None:
-    found = replicas(Health.READY)
+    found = replicas(Health.READY, Health.READY)
     assert chosen(found, list(found)) is None
     assert chosen(found, list(found), again=True) is not None
+
+
+def test_an_only_address_is_tried_again_for_it_may_be_several_replicas() -> None:
+    (only,) = found = replicas(Health.READY)
+    assert chosen(found, [only]) == only.url
+    only.health = Health.UNREADY
+    assert chosen(found, [only]) is None
 
 
 def test_a_name_stands_for_all_its_addresses_and_follows_them() -> None:

@@ -287,7 +287,7 @@ def test_behind_one_address_too_a_new_replica_gets_its_share_within_ten_seconds(
         until(lambda: load()[1] >= 20, "a share for the new replica", 10)
 
 
-@pytest.mark.parametrize("how", ["refuse", "break"])
+@pytest.mark.parametrize("how", ["refuse", "break", "unavailable"])
 def test_behind_one_address_too_a_call_is_tried_on_another_replica(make_site: MakeSite, how: str) -> None:
     with upstreams(ok, ok) as (one, other), closing(OneAddress(one, other)) as address:
         site = make_site(rule_urls=address.url, poll_ms=5000)
@@ -296,6 +296,6 @@ def test_behind_one_address_too_a_call_is_tried_on_another_replica(make_site: Ma
         if how == "refuse":
             one.refuse()
         else:
-            one.script = does("break")
+            one.script = does("break") if how == "break" else refuses(how)
         assert [client.get("/rule").status_code for _ in range(20)] == [200] * 20
         assert len(other.calls) >= 20

@@ -115,6 +115,25 @@ scale: ## more replicas, or fewer, of the system in containers: RULE=5 USER=2
 down: ## stop the system in containers; its data stays
 	@$(COMPOSE) down
 
+# kubectl's cluster, whichever that is. SAMEBASE_K8S_LOAD is a command that gives it images of this machine.
+K8S := $(PY) -m tools.kubernetes
+
+.PHONY: k8s-render
+k8s-render: installed ## the manifests of every overlay in k8s/, as YAML (needs kubectl)
+	@$(K8S) render
+
+.PHONY: k8s-up
+k8s-up: installed images ## the system on your Kubernetes cluster, in the namespace samebase
+	@$(K8S) up
+
+.PHONY: k8s-down
+k8s-down: installed ## remove it from there, data included
+	@$(K8S) down
+
+.PHONY: k8s-test
+k8s-test: installed-test images ## the tests on your Kubernetes cluster, in namespaces of their own (needs Go, too)
+	$(PYTEST) -m kubernetes tests/k8s
+
 UV_VERSION := 0.13.9
 
 .PHONY: lock

@@ -82,13 +82,21 @@ def troubles(namespace: str) -> list[str]:
     lines = []
     for pod in documents("get", "pods", f"--namespace={namespace}")["items"]:
         name, status = pod["metadata"]["name"], pod["status"]
-        unscheduled = [c["message"] for c in status.get("conditions", ()) if c.get("reason") == "Unschedulable"]
-        lines += [f"{name}: {message}" for message in unscheduled]
+        stuck = status.get("phase") == "Pending"
         for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
             waiting = container["state"].get("waiting", {})
-            ended = container.get("lastState", {}).get("terminated", {})
-            if waiting.get("reason") in (None, "PodInitializing"):
+            ended = container["state"].get("terminated", container.get("lastState", {}).get("terminated", {}))
+            if waiting.get("reason") in (None, "PodInitializing", "ContainerCreating") and not ended.get("exitCode"):
                 continue
-            why = ended.get("message") or waiting.get("message") or ""
-            lines.append(f"{name}, {container['name']}: {waiting['reason']}: {' '.join(why.split())}")
+            stuck = False
+            why = ended.get("message") or waiting.get("message") or f"exit code {ended.get('exitCode')}"
+            lines.append(f"{name}, {container['name']}: {' '.join(why.split())}")
+        if stuck:
+            lines += [f"{name}: {message}" for message in _warnings(namespace, name)[-1:]]
     return lines
+
+
+def _warnings(namespace: str, pod: str) -> list[str]:
+    fields = f"--field-selector=type=Warning,involvedObject.name={pod}"
+    events = documents("get", "events", f"--namespace={namespace}", fields, "--sort-by=.lastTimestamp")["items"]
+    return [" ".join(event["message"].split()) for event in events]

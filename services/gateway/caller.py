@@ -64,8 +64,8 @@ class Unconfirmed(Unanswered):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds for all tries of a call together, and how many tries at most. `write` leaves room for the waits that a
-    service may take for its token and its acknowledgement."""
+    """Seconds for all tries of a call together, and how many replicas may be asked at most: one that cannot be reached
+    was not. `write` leaves room for the waits that a service may take for its token and its acknowledgement."""
 
     connect: float = 1.0
     read: float = 6.0
@@ -89,7 +89,8 @@ class Caller:
         refusal: Answer | None = None
         failure: Failed | None = None
         maybe_done = False
-        while len(tried) < bounds.tries and (left := until - time.monotonic()) > 0:
+        unreachable = 0  # several at once may be gone: scaled down
+        while len(tried) - unreachable < bounds.tries and (left := until - time.monotonic()) > 0:
             # a connection that broke may just have been idle for too long: then the same replica is worth another try
             again = isinstance(failure, Broken) and not isinstance(failure, TimedOut)
             with self._services[call.service].borrow(tried, again) as replica:
@@ -105,6 +106,7 @@ class Caller:
                     failure = error
                     self._log.warning("upstream failed", service=call.service, address=replica.url, reason=_name(error))
                     if isinstance(error, NotSent):
+                        unreachable += 1
                         continue
                     maybe_done = maybe_done or not call.safe
                     if call.repeatable:

@@ -75,6 +75,19 @@ def test_requests_are_spread_over_all_replicas_also_of_one_client_with_kept_conn
     assert len(connections) == 3
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_however_many_replicas_are_gone_at_once_the_one_that_is_left_answers(make_site: MakeSite, method: str) -> None:
+    """Three of five were scaled away, and all of them seem ready still."""
+    site = make_site(rule=[ok] * 5, poll_ms=5000)
+    site.runtime.start()
+    for gone in site.rule[:4]:
+        gone.refuse()
+    for number, replica in enumerate(site.runtime.replicas["rule"]):
+        replica.health = Health.READY if number < 4 else Health.DOWN  # so that the one that is there comes last
+    assert site.client().open("/rule", method=method, json={"name": "milk"}).status_code == 200
+    assert len(site.rule[4].calls) == 1
+
+
 def test_a_refused_connection_moves_any_call_to_another_replica(make_site: MakeSite) -> None:
     site = make_site(rule=[ok, ok], poll_ms=5000)
     site.runtime.start()

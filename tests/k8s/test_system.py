@@ -5,40 +5,23 @@ from __future__ import annotations
 import base64
 import csv
 import json
-import os
-import re
-import subprocess
 import time
 from collections.abc import Callable
 
 import pytest
 
 from tests.support.kubernetes import KubernetesSystem, ports_for_readme
-from tests.support.system import CHECKOUT
+from tests.support.readme import assert_session_prints_what_readme_says
 from tools.kubernetes.cluster import troubles
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
-BLOCKS = re.compile(r"<!-- tested: quickstart -->\n```sh\n(.*?)```.*?\nIt prints:\n\n```\n(.*?)```", re.S)
-
 
 def test_readmes_session_works_through_the_gateway(system: KubernetesSystem) -> None:
-    found = BLOCKS.search((CHECKOUT / "README.md").read_text("utf-8"))
-    assert found is not None
-    session, printed = found.groups()
     port = ports_for_readme()
     targets = (("service/gateway", 80, port), ("pod/rule-0", 8000, port + 201), ("pod/rule-2", 8000, port + 203))
     with system.forwarded(*targets):
-        done = subprocess.run(
-            ["bash", "-eu", "-o", "pipefail", "-c", session],
-            env={**os.environ, "PORT": str(port)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.stdout == printed, done.stderr
-    assert done.returncode == 0, done.stderr
+        assert_session_prints_what_readme_says(port)
     system.identical("rule")
     system.identical("user")
 

@@ -115,7 +115,7 @@ scale: ## more replicas, or fewer, of the system in containers: RULE=5 USER=2
 down: ## stop the system in containers; its data stays
 	@$(COMPOSE) down
 
-# kubectl's cluster, whichever that is. SAMEBASE_K8S_LOAD is a command that gives it images of this machine.
+# kubectl's cluster, whichever that is. K8S_LOAD is a command that gives it images of this machine.
 K8S := $(PY) -m tools.kubernetes
 
 .PHONY: k8s-render

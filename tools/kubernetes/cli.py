@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from tools.kubernetes.cluster import (
     troubles,
 )
 
-LOAD = "SAMEBASE_K8S_LOAD"
+LOAD = "K8S_LOAD"
 WORKLOADS = ("statefulset/kafka", "statefulset/user", "statefulset/rule", "deployment/gateway")
 START_SECONDS = 600
 
@@ -136,6 +137,8 @@ def _make_secrets(namespace: str) -> None:
 
 
 def _docker_has(image: str) -> bool:
+    if shutil.which("docker") is None:
+        raise Refused(f"docker is not installed: it has the images that {LOAD} is to load")
     done = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
     return done.returncode == 0
 

@@ -63,6 +63,6 @@ def test_a_cluster_that_is_too_old(tools: Path) -> None:
 
 
 def test_images_that_were_not_made(tools: Path) -> None:
-    told = refused(run(tools, VERSION=version("37"), WHY="", CODE="0", SAMEBASE_K8S_LOAD="true"))
+    told = refused(run(tools, VERSION=version("37"), WHY="", CODE="0", K8S_LOAD="true"))
     assert "samebase-rule:none" in told
     assert "make images" in told

@@ -19,12 +19,17 @@ from waitress.server import create_server
 
 from samebase import http, logs
 from samebase import preflight as checks
-from samebase.config import ConfigError, load_account_settings, load_settings, load_tables
+from samebase.config import ConfigError, Settings, load_account_settings, load_settings, load_tables
 from samebase.core.errors import Misuse, Stop, Unavailable
+from samebase.desk import Desk
 from samebase.progress import Progress
 from samebase.runner import Runner
 from samebase.session import Pace
-from samebase.wiring import SystemClock, connector
+from samebase.snapshot.boot import Boot
+from samebase.snapshot.http import blueprint
+from samebase.snapshot.peers import Peers
+from samebase.snapshot.view import Views
+from samebase.wiring import SystemClock, connector, replicated_tables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -46,13 +51,26 @@ def run() -> None:
         clock = SystemClock()
         progress = Progress(clock)
         connect = connector(settings, tables, progress.wake)
+        peers = _peers(settings)
     except ConfigError as error:
         _fail(str(error), 2)
     logs.configure(settings.name, settings.log_format, settings.log_level)
+    desk = Desk(progress.wake)
+    app = http.create_app(settings.name, progress)
+    if settings.peer_token is not None:
+        views = Views(
+            tables.service,
+            settings.name,
+            settings.database.get_secret_value(),
+            replicated_tables(tables),
+            desk,
+            clock,
+        )
+        app.register_blueprint(blueprint(views, progress, settings.peer_token.get_secret_value()))
     host, port = settings.address
     try:
         server = create_server(
-            http.create_app(settings.name, progress),
+            app,
             host=host,
             port=port,
             threads=HTTP_THREADS,
@@ -65,7 +83,8 @@ def run() -> None:
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=server.run, name="http", daemon=True).start()
     pace = Pace(settings.poll_ms / 1000, settings.batch, settings.republish_after_s)
-    well = Runner(connect, clock, progress, pace).run(stop)
+    boot = Boot(connect, tables.service, peers, progress, clock, stop)
+    well = Runner(boot.connect, clock, progress, pace, desk).run(stop)
     server.close()
     sys.exit(0 if well else 1)
 
@@ -122,6 +141,14 @@ def status(
         table.add_row(*(str("" if told.get(column) is None else told[column]) for column in columns))
     Console().print(table)
     sys.exit(0 if well else 1)
+
+
+def _peers(settings: Settings) -> Peers | None:
+    if settings.peers is None:
+        return None
+    if settings.peer_token is None:
+        raise ConfigError("SAMEBASE_PEERS: without SAMEBASE_PEER_TOKEN no peer gives anything")
+    return Peers(settings.peers, settings.peer_token.get_secret_value())
 
 
 def _ask(url: str) -> dict[str, Any]:

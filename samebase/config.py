@@ -19,6 +19,9 @@ SECRETS_DIR = f"{PREFIX}SECRETS_DIR"
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
+_PEER = r"\s*(https?://[^,\s]+|[^,\s/:]+:\d{1,5})\s*"
+PEERS = rf"^{_PEER}(,{_PEER})*$"
+
 
 class ConfigError(Exception):
     """The settings cannot be used. The message is one line that names the key."""
@@ -60,6 +63,9 @@ class Settings(BaseSettings):
         batch: log entries that are applied in one database transaction, at most.
         republish_after_s: publish again what has not come back in the log for so long, although all of the log was
             read.
+        peers: the other replicas' sync processes, comma-separated: URLs, or host:port for every address that a name
+            has (this one may be among them). A new replica takes its rows from one of them.
+        peer_token: what replicas and operators show each other; without it a replica gives nothing of its rows.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
@@ -72,6 +78,8 @@ class Settings(BaseSettings):
     poll_ms: int = Field(10, ge=1, le=10_000)
     batch: int = Field(500, ge=1, le=10_000)
     republish_after_s: float = Field(5.0, gt=0)
+    peers: str | None = Field(None, pattern=PEERS)
+    peer_token: SecretStr | None = Field(None, min_length=16)
     log_format: Literal["json", "console"] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -99,6 +107,16 @@ class AccountSettings(BaseSettings):
     migrate: SecretStr
 
 
+class OperatorSettings(BaseSettings):
+    """What the operator's commands may know; each says what it needs. As in Settings."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    log: SecretStr | None = None
+    peers: str | None = Field(None, pattern=PEERS)
+    peer_token: SecretStr | None = Field(None, min_length=16)
+
+
 S = TypeVar("S", bound=BaseSettings)
 
 
@@ -110,6 +128,11 @@ def load_settings() -> Settings:
 def load_account_settings() -> AccountSettings:
     """Read the environment. What is a setting of `run` is known here too. Raises ConfigError."""
     return _load(AccountSettings, Settings)
+
+
+def load_operator_settings() -> OperatorSettings:
+    """Read the environment. What is a setting of `run` is known here too. Raises ConfigError."""
+    return _load(OperatorSettings, Settings)
 
 
 def _load(settings: type[S], *others: type[BaseSettings]) -> S:

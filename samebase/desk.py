@@ -1,19 +1,20 @@
 """Where others ask the runner's thread for something that must happen between two batches.
 
-Between two batches the database shows exactly what the core knows: nothing is half written, and the stored offset is the
-core's. What is asked for is done there, by the runner's thread, one job after the other; a job is short.
+Between two batches the database shows exactly what the core knows: nothing is half written, and the stored offset is
+the core's. What is asked for is done there, by the runner's thread, one job after the other; a job is short.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from samebase.core.errors import Unavailable
 from samebase.core.replica import Replica
+from samebase.core.types import Publish
 from samebase.ports import Log, LogRecord, Store
 from samebase.snapshot.errors import Refused
 
@@ -25,13 +26,15 @@ class Boundary:
     """A session between two batches.
 
     Attributes:
-        capture: reads the local change log to its end, and publishes what was there.
+        capture: reads the local change log to its end; what it returns must be published (`publish`), if a transaction
+            of the store is open, after that has been committed; and committed it must be.
     """
 
     replica: Replica
     log: Log
     store: Store
-    capture: Callable[[], None]
+    capture: Callable[[], Sequence[Publish]]
+    publish: Callable[[Sequence[Publish]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +61,18 @@ class Desk:
         job = _Job(do, at)
         with self._lock:
             self._jobs.append(job)
-        self._wake()
         try:
-            result: T = job.done.result(timeout)
+            self._wake()
+            wait([job.done], timeout)
+            if job.done.cancel():
+                raise Unavailable("the replica is busy, or has not come so far: try again")
+            # It is done, or is being done just now.
+            result: T = job.done.result()
             return result
-        except TimeoutError:
+        finally:
             with self._lock:
                 if job in self._jobs:
                     self._jobs.remove(job)
-            if job.done.cancel():
-                raise Unavailable("the replica is busy, or has not come so far: try again") from None
-            result = job.done.result()
-            return result
 
     def cut(self, records: Sequence[LogRecord]) -> Sequence[LogRecord]:
         """These records, but none at or behind an offset at which somebody wants something."""

@@ -11,3 +11,8 @@ published = Counter("samebase_published_transactions", "Transactions appended to
 applied = Counter("samebase_applied_transactions", "Log entries that counted and were decided.")
 apply_seconds = Histogram("samebase_apply_seconds", "From the start of a batch's transaction to its commit.")
 restarts = Counter("samebase_session_restarts", "Sessions that ended with an error and began again.", ["error"])
+held_seconds = Histogram(
+    "samebase_snapshot_held_seconds",
+    "For how long no batch was applied, because a consistent view was being opened.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+)

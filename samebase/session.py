@@ -79,7 +79,7 @@ class Session:
         self._bind()
         self._replica = Replica(state, self._schema)
         self._desk = desk or Desk()
-        self._boundary = Boundary(self._replica, self._log, self._store, self._capture_to_end)
+        self._boundary = Boundary(self._replica, self._log, self._store, self._capture_all, self._publish)
         self._position = state.reread
         self._log_end = self._log.end(exact=True)
         self._unlogged: deque[tuple[Transaction, list[Future[int]]]] = deque()
@@ -315,9 +315,6 @@ class Session:
             publishes += self._take(commits)
             if len(commits) < CAPTURE_LIMIT:
                 return publishes
-
-    def _capture_to_end(self) -> None:
-        self._publish(self._capture_all())
 
     def _gap_is_news(self, offset: int) -> bool:
         """Whether a gap was seen after what we published again the last time: entries before that are explained."""

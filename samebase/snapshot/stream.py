@@ -8,8 +8,8 @@
       T        one, the last: how many there were, and the SHA-256 of every byte before this frame
 
 Payloads are MessagePack, all but the trailer's compressed with zlib. Rows are lists of values in the order of the
-frame's columns; the columns whose numbers are listed hold decimals, as text. Whoever reads a stream must not commit anything
-before the trailer was read: until then it may be cut off or damaged.
+frame's columns; the columns whose numbers are listed hold decimals, as text. Whoever reads a stream must not commit
+anything before the trailer was read: until then it may be cut off or damaged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ _REJECTIONS = 500
 
 _FRAME = struct.Struct(">cI")
 _encoder = msgspec.msgpack.Encoder()
-_Value = None | bool | int | float | str | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +200,7 @@ def _checked(make: Callable[[], Any]) -> Any:
 
 _headers: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, Any])
 _rejections = msgspec.msgpack.Decoder(list[tuple[int, str, int, str | None, str, list[tuple[str, str]]]])
-_rows = msgspec.msgpack.Decoder(tuple[str, list[str], list[int], list[list[_Value]]])
+_rows = msgspec.msgpack.Decoder(tuple[str, list[str], list[int], list[list[Any]]])
 
 
 class _Trailer(msgspec.Struct):

@@ -132,8 +132,11 @@ class ComposeSystem:
             replicas = self.replicas(service)
             wait_for(lambda replicas=replicas: self._settled(replicas), f"{service} is settled", PATIENCE)  # type: ignore[misc]
             tables = tomllib.loads((CHECKOUT / "services" / service / "samebase.toml").read_text())["tables"]
-            for table in (*tables, "samebase.rejected"):
-                first, *others = (sorted(self.rows(replica, f"SELECT * FROM {table}")) for replica in replicas)
+            queries = {table: f"SELECT * FROM {table}" for table in tables}
+            # What was rejected, its origin alone has the content of.
+            queries["rejected"] = "SELECT `offset`, origin, seq, request, reason, `rows` FROM samebase.rejected"
+            for table, query in queries.items():
+                first, *others = (sorted(self.rows(replica, query)) for replica in replicas)
                 for replica, other in zip(replicas[1:], others, strict=True):
                     assert other == first, f"{table} in {replica} differs from {replicas[0]}"
 

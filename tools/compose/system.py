@@ -128,8 +128,9 @@ class System:
         }
 
     def last_line(self, service: str) -> str:
-        """The last thing that a service has said."""
-        return _last_line(self.compose("logs", "--no-log-prefix", "--no-color", "--tail", "5", service))
+        """The last thing that a service has said; what gunicorn says about it does not count."""
+        lines = self.compose("logs", "--no-log-prefix", "--no-color", "--tail", "10", service).splitlines()
+        return _last_line("\n".join(line for line in lines if not re.match(r"\[\d{4}-\d\d-\d\d ", line)))
 
     def complaint(self, service: str) -> str:
         """What the last health check of a service has found."""

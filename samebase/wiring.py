@@ -54,7 +54,7 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
     if database_url == log_url:
         raise ConfigError("SAMEBASE_LOG: the log needs a place of its own, this is the database's")
     try:
-        open_database = databases(database_url, replicated, settings.name)
+        open_database = databases(database_url, replicated, settings.name, wake)
     except Misuse as error:
         raise ConfigError(f"SAMEBASE_DATABASE: {error}") from error
     try:
@@ -78,7 +78,9 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
     return connect
 
 
-def databases(url: str, tables: Mapping[str, Replicated], name: str) -> Databases:
+def databases(
+    url: str, tables: Mapping[str, Replicated], name: str, wake: Callable[[], None] = lambda: None
+) -> Databases:
     """A function that opens the change log and the store of the database that the URL names. Raises Misuse."""
     match scheme_of(url):
         case "mysql" | "mysql+pymysql":
@@ -97,7 +99,7 @@ def databases(url: str, tables: Mapping[str, Replicated], name: str) -> Database
                     require(address, tables)
                     checked = True
                 database = MySqlDatabase(address, tables, name)
-                source = MySqlChanges(database)
+                source = MySqlChanges(database, wake)
                 try:
                     return source, MySqlStore(database)
                 except BaseException:

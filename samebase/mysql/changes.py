@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from samebase.core.errors import Diverged, Unavailable
 from samebase.core.types import Commit
@@ -34,8 +34,11 @@ _IDLE_EVENTS = 16
 class MySqlChanges:
     """ChangeSource of a replica's database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, wake: Callable[[], None] = lambda: None) -> None:
+        """`wake` is called, from another thread, when something was written to the binary log after a read that had
+        come to its end."""
         self._database = database
+        self._wake = wake
         self._control = connect(database.address)
         self._stream: Stream | None = None
         self._transactions = Transactions(database)
@@ -62,6 +65,8 @@ class MySqlChanges:
             self._handed.extend(commit.seq for commit in commits)
         else:
             self._look_idle(stream)
+        if len(commits) < limit:
+            stream.alarm()
         return commits
 
     @translated("reading the end of the binary log")
@@ -134,6 +139,7 @@ class MySqlChanges:
             like,
             (self._database.address.database, SCHEMA),
             self._transactions.tables,
+            wake=self._wake,
         )
         self._cursor = after
         self._handed.clear()

@@ -47,6 +47,8 @@ PASSING = frozenset(
 )
 """Error codes of what may come right by itself."""
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 """How long to wait for a connection and for an answer. No statement of ours takes longer, but waiting for locks."""
@@ -102,6 +104,8 @@ def settings(address: Address) -> dict[str, Any]:
         "password": address.password,
         "charset": "utf8mb4",
         "collation": "utf8mb4_0900_bin",
+        # Over loopback there is nobody to hide from, and it takes half of the time of a short statement.
+        "ssl_disabled": address.host in LOOPBACK,
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": ANSWER_SECONDS,
         "write_timeout": ANSWER_SECONDS,

@@ -11,19 +11,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from pymysqlreplication.event import QueryEvent, RotateEvent, XAPrepareEvent, XidEvent
-from pymysqlreplication.row_event import (
-    DeleteRowsEvent,
-    PartialUpdateRowsEvent,
-    RowsEvent,
-    TableMapEvent,
-    WriteRowsEvent,
-)
+from pymysqlreplication.event import RotateEvent, XAPrepareEvent
+from pymysqlreplication.row_event import RowsEvent, TableMapEvent
 
 from samebase.core.errors import Restart, Stop
 from samebase.core.types import Commit, Row, RowChange, Schema
 from samebase.mysql.database import Database
 from samebase.mysql.decode import TableMap
+from samebase.mysql.events import Change, Rows, Statement, Xid
 from samebase.mysql.install import INTENT, SCHEMA
 from samebase.mysql.stream import Stream
 
@@ -76,14 +71,17 @@ class Transactions:
     def take(self, event: Any, stream: Stream) -> Commit | None:
         """The next event, behind which `stream` stands now. Returns the transaction that it ends, if one of ours.
         Raises Stop for what cannot be replicated, Restart if the tables were migrated."""
-        if isinstance(event, RowsEvent):
+        if isinstance(event, Rows):
             self._rows(event)
+        elif isinstance(event, Xid):
+            return self._end(stream)
+        elif isinstance(event, Statement):
+            return self._statement(event, stream)
         elif isinstance(event, TableMapEvent):
             self._maps[event.table_id] = self._map(event)
-        elif isinstance(event, XidEvent):
-            return self._end(stream)
-        elif isinstance(event, QueryEvent):
-            return self._statement(event, stream)
+        elif isinstance(event, RowsEvent):
+            # Of the library's, only those in which a JSON column changed in part are left.
+            raise _parts(event.table)
         elif isinstance(event, XAPrepareEvent):
             if self._open is not None and self._open.rows:
                 raise Stop("an XA transaction has changed a replicated table: they are not supported")
@@ -100,8 +98,8 @@ class Transactions:
             stream.position.seq, tuple(done.rows), done.request, done.certify, done.traceparent, stream.committed_ms
         )
 
-    def _statement(self, event: QueryEvent, stream: Stream) -> Commit | None:
-        text = event.query
+    def _statement(self, event: Statement, stream: Stream) -> Commit | None:
+        text = event.text
         if text == "BEGIN" or text.startswith("XA START"):
             self._open = _Open()
         elif text == "COMMIT":
@@ -109,7 +107,7 @@ class Transactions:
         elif text == "ROLLBACK":
             self._open = None
         elif self._open is None:
-            self._definition(text, event.schema.decode())
+            self._definition(text, event.schema)
         elif (found := _ROLLBACK_TO.fullmatch(text)) is not None:
             del self._open.rows[self._open.savepoints.get(found[1], 0) :]
         elif (found := _SAVEPOINT.fullmatch(text)) is not None:
@@ -153,29 +151,21 @@ class Transactions:
         if lost:
             raise Stop(f"table {found.table} has lost the column {lost[0]}: replicated tables change by adding columns")
 
-    def _rows(self, event: RowsEvent) -> None:
+    def _rows(self, event: Rows) -> None:
         table = self._maps.get(event.table_id)
         if table is None:
             return
         if self._open is None:
             raise Stop(f"the binary log holds rows of {table.table} outside of a transaction")
-        if isinstance(event, PartialUpdateRowsEvent) or any(
-            int.from_bytes(bitmap, "little") & table.all_present != table.all_present
-            for bitmap in (event.columns_present_bitmap, getattr(event, "columns_present_bitmap2", None))
-            if bitmap is not None
-        ):
-            raise Stop(
-                f"the binary log holds parts of rows of {table.table}: no session may use another binlog_row_image "
-                "than FULL, nor binlog_row_value_options"
-            )
-        data: bytes = event.packet.read_available()
-        position, end = 0, len(data)
+        if any(present & table.all_present != table.all_present for present in event.present):
+            raise _parts(table.table)
+        data, position, end = event.data, event.start, len(event.data)
         while position < end:
             before: Row | None = None
             after: Row | None = None
-            if not isinstance(event, WriteRowsEvent):
+            if event.change is not Change.INSERT:
                 before, position = table.row(data, position)
-            if not isinstance(event, DeleteRowsEvent):
+            if event.change is not Change.DELETE:
                 after, position = table.row(data, position)
             if table.schema == SCHEMA:
                 self._intent(after)
@@ -188,6 +178,13 @@ class Transactions:
         if self._open.request is None:
             self._open.request, self._open.traceparent = _text(row["request"]), _text(row["traceparent"])
         self._open.certify = self._open.certify or bool(row["certified"])
+
+
+def _parts(table: str) -> Stop:
+    return Stop(
+        f"the binary log holds parts of rows of {table}: no session may use another binlog_row_image than FULL, nor "
+        "binlog_row_value_options"
+    )
 
 
 def _text(value: object) -> str | None:

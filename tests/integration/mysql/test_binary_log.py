@@ -10,6 +10,7 @@ import pytest
 
 from samebase.core.errors import Diverged, Restart, Stop, Unavailable
 from samebase.core.types import Commit, RowChange
+from samebase.mysql.changes import MySqlChanges
 from tests.support.mysql import DDL, MySqlBench, Server
 
 pytestmark = pytest.mark.docker
@@ -306,3 +307,20 @@ def test_many_writers_are_read_in_the_order_of_their_commits(bench: MySqlBench) 
     assert len({commit.request for commit in commits}) == 201
     bench.reopen()
     assert everything(bench) == commits
+
+
+def test_whoever_waits_is_woken_by_what_is_written(bench: MySqlBench) -> None:
+    woken = threading.Event()
+    with closing(MySqlChanges(bench.database, woken.set)) as changes:
+        seq = 0
+        for number in range(3):
+            assert changes.read(seq, 10) == []
+            insert(bench, f"a{number}")
+            commits: list[Commit] = []
+            while not commits:
+                # What the server sends at the start of a stream wakes too.
+                assert woken.wait(4), "woken before the next heartbeat"
+                woken.clear()
+                commits = list(changes.read(seq, 10))
+            assert ids(commits) == [[f"a{number}"]]
+            seq = commits[-1].seq

@@ -134,6 +134,10 @@ k8s-down: installed ## remove it from there, data included
 k8s-test: installed-test images ## the tests on your Kubernetes cluster, in namespaces of their own (needs Go, too)
 	$(PYTEST) -m kubernetes tests/k8s
 
+.PHONY: compose-test
+compose-test: installed-test ## the tests on the system in containers, beside one that runs (needs Docker; not part of test)
+	$(PYTEST) -m docker -s tests/e2e/compose
+
 UV_VERSION := 0.13.9
 
 .PHONY: lock

@@ -12,10 +12,10 @@ from services.common.keys import generate
 
 NAMES = {
     "mysql": ("root", "api", "migrate", "sync"),
-    "keys": ("signing.pem", "jwks.json", "operator.token"),
+    "keys": ("signing.pem", "jwks.json", "operator.token", "peer.token"),
 }
-"""Each Secret and its keys: passwords of the replicas' MySQL accounts; the keys that sign and verify access tokens, and
-the operators' token."""
+"""Each Secret and its keys: passwords of the replicas' MySQL accounts; the keys that sign and verify access tokens, the
+operators' token, and the one that replicas show each other."""
 
 
 def new(name: str, namespace: str) -> dict[str, Any]:
@@ -46,4 +46,5 @@ def _keys() -> dict[str, str]:
             "signing.pem": signing.read_text("ascii"),
             "jwks.json": public.read_text("ascii"),
             "operator.token": secrets.token_urlsafe(32),
+            "peer.token": secrets.token_urlsafe(32),
         }

@@ -20,7 +20,7 @@ from waitress.server import create_server
 from samebase import http, logs
 from samebase import preflight as checks
 from samebase.config import ConfigError, Settings, load_account_settings, load_settings, load_tables
-from samebase.core.errors import Misuse, Stop, Unavailable
+from samebase.core.errors import Misuse, Stop, Unavailable, UnknownHost, Unusable
 from samebase.desk import Desk
 from samebase.progress import Progress
 from samebase.runner import Runner
@@ -82,9 +82,19 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=server.run, name="http", daemon=True).start()
-    pace = Pace(settings.poll_ms / 1000, settings.batch, settings.republish_after_s)
+    pace = Pace(
+        settings.poll_ms / 1000,
+        settings.batch,
+        settings.republish_after_s,
+        pending_max_bytes=settings.pending_max_bytes,
+        pending_max_age_seconds=settings.pending_max_age_s,
+        start_seconds=settings.start_timeout_s,
+    )
     boot = Boot(connect, tables.service, peers, progress, clock, stop)
-    well = Runner(boot.connect, clock, progress, pace, desk).run(stop)
+    try:
+        well = Runner(boot.connect, clock, progress, pace, desk).run(stop)
+    except (Unusable, UnknownHost) as error:
+        _fail(str(error), 1)
     server.close()
     sys.exit(0 if well else 1)
 

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         poll_ms: how often an idle process looks for local commits and new log entries. Whoever waits for something
             wakes it up at once.
         batch: log entries that are applied in one database transaction, at most.
+        pending_max_bytes, pending_max_age_s: while the log is away, how much may be committed here, and how long,
+            before writes are refused.
+        start_timeout_s: how long to wait, at the start, for a host's name to be known.
         republish_after_s: publish again what has not come back in the log for so long, although all of the log was
             read.
         peers: the other replicas' sync processes, comma-separated: URLs, or host:port for every address that a name
@@ -80,6 +83,9 @@ class Settings(BaseSettings):
     republish_after_s: float = Field(5.0, gt=0)
     peers: str | None = Field(None, pattern=PEERS)
     peer_token: SecretStr | None = Field(None, min_length=16)
+    pending_max_bytes: int = Field(256 * 2**20, ge=0)
+    pending_max_age_s: float = Field(3600.0, ge=0)
+    start_timeout_s: float = Field(60.0, ge=0)
     log_format: Literal["json", "console"] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -157,14 +163,14 @@ def load_tables(path: Path) -> TablesFile:
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"the tables file {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"SAMEBASE_TABLES: the tables file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the tables file {path} is not valid TOML: {error}") from error
+        raise ConfigError(f"SAMEBASE_TABLES: the tables file {path} is not valid TOML: {error}") from error
     try:
         return TablesFile.model_validate(data)
     except ValidationError as error:
         wrong = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"the tables file {path}: {wrong}") from error
+        raise ConfigError(f"SAMEBASE_TABLES: the tables file {path}: {wrong}") from error
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -2,9 +2,10 @@
 
 GET /healthz   200: the process is alive
 GET /readyz    200 or 503 with the reason: this replica has reached the log's end once, and goes on
-GET /status    where it stands
+GET /status    where it stands, and what may be written: `writes` is all, merge (nothing that needs a verdict) or none
 GET /wait      ?request=ID&level=log|ordered&timeout=MS    what became of a transaction
                ?token=ORIGIN:SEQ,...&timeout=MS            whether everything up to there is applied
+               both answers have `writes` too
 GET /metrics   Prometheus
 """
 
@@ -47,6 +48,7 @@ def create_app(name: str, progress: Progress) -> Flask:
             origin=position.origin,
             state=position.phase,
             reason=position.reason,
+            writes=position.writes,
             offset=position.offset,
             log_end=position.log_end,
             pending=position.pending,
@@ -68,9 +70,9 @@ def create_app(name: str, progress: Progress) -> Flask:
                 until=lambda fate: fate.accepted is False or LEVELS.index(fate.level) >= wanted,
                 timeout=timeout,
             )
-            return jsonify(request=request.args["request"], **_told(fate))
+            return jsonify(request=request.args["request"], **_told(fate), writes=progress.position().writes)
         reached, positions = progress.reached(parse_token(request.args.get("token", "")), timeout)
-        return jsonify(reached=reached, token=format_token(positions))
+        return jsonify(reached=reached, token=format_token(positions), writes=progress.position().writes)
 
     @app.get("/metrics")
     def metrics_() -> Response:

@@ -40,6 +40,10 @@ class ChangeSource(Protocol):
         holds locked lies at or before it."""
         ...
 
+    def size(self, after: int) -> int:
+        """About how many bytes the change log holds after seq `after`: what is kept for those commits."""
+        ...
+
     def forget(self, upto: int) -> None:
         """Commits with seq <= `upto` will not be asked for again and may be discarded."""
         ...
@@ -141,6 +145,11 @@ class Store(Protocol):
 
     def rejected(self, after_offset: int, limit: int) -> Sequence[Rejection]:
         """Recorded rejections of entries at or after that offset, oldest first."""
+        ...
+
+    def refuse_writes(self, refuse: bool) -> None:
+        """Let the database refuse everybody else's writes, or take them again. Also after a restart; more than one call
+        does no harm. A database that cannot do this takes them all the same."""
         ...
 
     def count_rejected(self) -> int:

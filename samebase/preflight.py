@@ -27,8 +27,8 @@ def preflight(settings: Settings, tables: TablesFile) -> Iterator[Line]:
     """Every check of the database, then of the log. Raises Misuse for a URL that means nothing."""
     replicated = replicated_tables(tables)
     parts = (
-        ("database", _database(settings.database.get_secret_value(), replicated)),
-        ("log", _log(settings.log.get_secret_value())),
+        ("SAMEBASE_DATABASE", _database(settings.database.get_secret_value(), replicated)),
+        ("SAMEBASE_LOG", _log(settings.log.get_secret_value())),
     )
     for name, lines in parts:
         try:

@@ -18,6 +18,8 @@ from samebase.ports import Clock
 
 Phase = Literal["starting", "booting", "catching-up", "ready", "paused", "stopped"]
 Level = Literal["local", "log", "ordered"]
+Writes = Literal["all", "merge", "none"]
+"""What may be written now. merge: nothing that needs a verdict, for nobody gives one; none: too much is pending."""
 REMEMBERED = 100_000
 """Requests whose fate is remembered, the latest ones."""
 
@@ -52,6 +54,7 @@ class Position:
     rejected: int = 0
     last_published: int = 0
     applied: Mapping[str, int] = field(default_factory=dict)
+    writes: Writes = "merge"
 
 
 class Progress:
@@ -85,17 +88,23 @@ class Progress:
             self._round_done = self._round_begun
             self._set(position)
 
+    def stand(self, position: Position) -> None:
+        """This is where the replica stands, though the round is not over: not all that is committed is known."""
+        with self._changed:
+            self._set(position)
+
     def halt(self, phase: Phase, reason: str) -> None:
         """The runner cannot go on for now (paused), or not without a person (stopped)."""
         with self._changed:
-            self._set(replace(self._position, phase=phase, reason=reason))
+            self._set(replace(self._position, phase=phase, reason=reason, writes=self._without_verdicts()))
 
     def trouble(self, reason: str) -> None:
         """Sessions end again and again: database or log do not answer. A replica that was ready stays ready (reads go
         on, and so do writes that need no verdict), and says what is the matter; one that was not waits."""
         with self._changed:
             ready = self._position.phase == "ready"
-            self._set(replace(self._position, phase="ready" if ready else "paused", reason=reason))
+            phase: Phase = "ready" if ready else "paused"
+            self._set(replace(self._position, phase=phase, reason=reason, writes=self._without_verdicts()))
             if self._behind_since is None:
                 self._behind_since = self._clock.monotonic()
 
@@ -197,6 +206,9 @@ class Progress:
             return reached, translated
 
     # -- inside, with the lock held ------------------------------------------------------------------------------
+
+    def _without_verdicts(self) -> Writes:
+        return "none" if self._position.writes == "none" else "merge"
 
     def _set(self, position: Position) -> None:
         self._position = position

@@ -7,15 +7,20 @@ What must be done about an error is said by its class (core/errors.py):
   its database is as good as it was.
 - Pause waits for a migration.
 - Stop and everything unforeseen halts the replica, unready, with the reason, until a person restarts the process.
+
+Before the first session, what is wrong is most often a setting: then the process ends, and says which. It waits for
+servers that do not answer yet, and for a host's name that means nothing so long as `Pace.start_seconds` says.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from math import inf
 
 from samebase import metrics
-from samebase.core.errors import Pause, Restart, Stop
+from samebase.core.errors import Pause, Restart, Stop, UnknownHost, Unusable
 from samebase.desk import Desk
 from samebase.logs import get_logger
 from samebase.ports import Clock
@@ -50,42 +55,76 @@ class Runner:
         self._progress = progress
         self._pace = pace
         self._desk = desk
+        self._begun = False
+        self._failures = 0
+        self._told: str | None = None
 
     def run(self, stop: threading.Event) -> bool:
-        """Work until `stop` is set. Returns whether all was well to the end (False: halted by an error)."""
-        failures = 0
-        while not stop.is_set():
-            session: Session | None = None
-            try:
-                surroundings = self._connect()
-                try:
-                    session = Session(surroundings, self._clock, self._progress, self._pace, self._desk)
-                    session.run(stop)
-                finally:
-                    surroundings.close()
-            except Restart as error:
-                failures = 1 if session is not None and session.applied_any else failures + 1
-                wait = min(self._pace.backoff_seconds * 2 ** (failures - 1), LONGEST_BACKOFF_SECONDS)
-                metrics.restarts.labels(type(error).__name__).inc()
-                log_line.warning(
-                    "session ended, beginning again", error=str(error), failures=failures, wait_seconds=wait
-                )
-                if failures > 3:
-                    self._progress.trouble(str(error))
-                stop.wait(wait)
-            except Pause as error:
-                log_line.warning("paused", reason=str(error))
-                self._progress.halt("paused", str(error))
-                stop.wait(PAUSE_SECONDS)
-            except Stop as error:
-                log_line.exception("stopped: a person must look", reason=str(error))
-                return self._stopped(str(error), stop)
-            except Exception as error:  # the last handler: it is told, and halts the replica
-                log_line.exception("stopped by a defect")
-                return self._stopped(f"unexpected {type(error).__name__}: {error}", stop)
-        return True
+        """Work until `stop` is set. Returns whether all was well to the end (False: halted by an error).
 
-    def _stopped(self, reason: str, stop: threading.Event) -> bool:
-        self._progress.halt("stopped", reason)
-        stop.wait()
-        return False
+        Raises Unusable for a setting that cannot be used, UnknownHost for one that names a host which does not come to
+        be: only before the first session.
+        """
+        began = self._clock.monotonic()
+        wait = 0.0
+        while not stop.is_set() and wait < inf:
+            with ExitStack() as adapters:  # closed when the reason has been told: closing may take a moment
+                try:
+                    wait = self._session(adapters, stop)
+                except UnknownHost as error:
+                    if not self._begun and self._clock.monotonic() - began >= self._pace.start_seconds:
+                        raise
+                    wait = self._again(error)
+            stop.wait(None if wait == inf else wait)
+        return wait < inf
+
+    def _session(self, adapters: ExitStack, stop: threading.Event) -> float:
+        """One session, to its end. Returns how many seconds to wait before the next one."""
+        try:
+            surroundings = self._connect()
+            adapters.callback(surroundings.close)
+            session = Session(surroundings, self._clock, self._progress, self._pace, self._desk)
+            self._begun = True
+            try:
+                session.run(stop)
+            finally:
+                if session.applied_any:
+                    self._failures, self._told = 0, None
+        except UnknownHost:
+            raise
+        except Restart as error:
+            return self._again(error)
+        except Pause as error:
+            self._tell("paused", str(error))
+            self._progress.halt("paused", str(error))
+            return PAUSE_SECONDS
+        except Unusable as error:
+            if not self._begun:
+                raise
+            return self._stopped(error)
+        except Stop as error:
+            return self._stopped(error)
+        except Exception as error:  # the last handler: it is told, and halts the replica
+            log_line.exception("stopped by a defect")
+            self._progress.halt("stopped", f"unexpected {type(error).__name__}: {error}")
+            return inf
+        return 0.0
+
+    def _again(self, error: Restart) -> float:
+        self._failures += 1
+        metrics.restarts.labels(type(error).__name__).inc()
+        self._tell("session ended, beginning again", str(error))
+        if self._failures > 3:
+            self._progress.trouble(str(error))
+        return min(self._pace.backoff_seconds * 2.0 ** (self._failures - 1), LONGEST_BACKOFF_SECONDS)
+
+    def _stopped(self, error: Stop) -> float:
+        log_line.error("stopped: a person must look", reason=str(error))
+        self._progress.halt("stopped", str(error))
+        return inf
+
+    def _tell(self, event: str, reason: str) -> None:
+        """A line, if it is news."""
+        if reason != self._told:
+            self._told = reason
+            log_line.warning(event, reason=reason, failures=self._failures)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from samebase import metrics
-from samebase.core.errors import LogLost, Restart, SchemaBehind, TooLarge, Unreadable
+from samebase.core.errors import LogLost, Restart, SchemaBehind, TooLarge, Unavailable, Unreadable
 from samebase.core.replica import Replica
 from samebase.core.types import Commit, Concerned, Entry, Publish, Record, Rows, Schema, Transaction, Verdict, Write
 from samebase.core.wire import decode, encode
@@ -27,6 +27,11 @@ CAPTURE_LIMIT = 500
 """Commits that are captured in one go."""
 UNLOGGED_LIMIT = 2_000
 """Transactions on their way into the log, at most; beyond that capturing waits (they are safe in the change log)."""
+HELD_LIMIT = 2_000
+"""Commits that are captured, at most, while the log is away: those who ask about them know them then."""
+AWAY_POLL_SECONDS = 0.1
+MEASURE_SECONDS = 1.0
+"""While the log is away: how often it is asked, and how often it is looked how much is pending."""
 REMEMBER_ENTRIES = 10_000
 """Log entries that are looked through at a start, for what became of recent requests."""
 FORGET_EVERY = 10_000
@@ -57,6 +62,9 @@ class Pace:
     Attributes:
         backoff_seconds: pause after a session that ended with an error; doubles with each that achieved nothing.
         flush_seconds: how long a process that is stopped waits for the log to take what was committed here.
+        pending_max_bytes, pending_max_age_seconds: while the log is away, so much may be committed here and so long;
+            then writes are refused.
+        start_seconds: how long a process that has just started waits for a host's name to mean something.
     """
 
     poll_seconds: float = 0.01
@@ -64,6 +72,9 @@ class Pace:
     republish_after_seconds: float = 5.0
     backoff_seconds: float = 0.04
     flush_seconds: float = 5.0
+    pending_max_bytes: int = 256 * 2**20
+    pending_max_age_seconds: float = 3600.0
+    start_seconds: float = 60.0
 
 
 class Session:
@@ -90,6 +101,10 @@ class Session:
         # Whoever was at the log's end once in this process stays ready, whatever ends its sessions meanwhile.
         self._ready = progress.position().phase == "ready"
         self.applied_any = False
+        self._away_since: float | None = None
+        self._measured_at = float("-inf")
+        self._held: list[Publish] = []
+        self._refusing: bool | None = None  # an earlier session may have left it so
 
     def run(self, stop: threading.Event) -> None:
         """Rounds until `stop` is set, then what is left goes into the log. Raises what ends the session."""
@@ -102,17 +117,25 @@ class Session:
         while self._capture() and not stop.is_set():
             self._settle_publishes()
         while not stop.is_set():
-            busy = self._round(exact_end)
-            self._progress.end_round(self._where())
-            self._desk.serve(self._boundary)
-            if not busy:
-                self._progress.idle(self._pace.poll_seconds)
+            try:
+                busy = self._round(exact_end)
+                self._progress.end_round(self._where())
+                self._desk.serve(self._boundary)
+                pause = 0 if busy else self._pace.poll_seconds
+            except _LogAway as error:
+                self._without_log(str(error))
+                pause = AWAY_POLL_SECONDS
+            if pause:
+                self._progress.idle(pause)
             exact_end = self._progress.begin_round()
         self._flush()
 
     def _flush(self) -> None:
         """Our database may never be seen again: what was committed in it goes into the log, if that takes it soon.
         What it does not take stays pending."""
+        if self._away_since is not None:
+            log_line.warning("stopped while the log is away", pending=self._replica.pending)
+            return
         deadline = self._clock.monotonic() + self._pace.flush_seconds
         while self._capture() or self._unlogged:
             self._settle_publishes()
@@ -162,10 +185,17 @@ class Session:
         """Capture, publish, consume, once. Returns whether there is likely more to do."""
         if self._store.schema() is not self._schema:
             raise Restart("the tables were migrated")
+        with _asking():
+            # An exact answer is waited for, while it is not known whether there will be one.
+            self._log_end = self._log.end(exact_end and self._away_since is None)
+        if self._away_since is not None:
+            self._settle_publishes()  # raises if one has failed: then all is published again
+            log_line.warning("the log is back", away_seconds=round(self._clock.monotonic() - self._away_since, 1))
+            self._away_since = None
         more = self._capture()
         self._settle_publishes()
-        self._log_end = self._log.end(exact_end)
-        records = self._desk.cut(self._log.read(self._position, self._pace.batch))
+        with _asking():
+            records = self._desk.cut(self._log.read(self._position, self._pace.batch))
         if records:
             entries, unreadable = _decoded(records)
             if entries:
@@ -179,6 +209,8 @@ class Session:
         if self._position >= self._log_end and not self._ready:
             self._ready = True
             log_line.info("caught up", offset=self._replica.offset)
+        if self._ready and not more and not records and not self._unlogged:
+            self._refuse(False)
         return more or bool(records)
 
     def _capture(self) -> bool:
@@ -205,6 +237,8 @@ class Session:
 
         Raises TooLarge at a transaction that cannot be published; those before it are on their way then.
         """
+        held, self._held = self._held, []
+        publishes = [*held, *publishes]
         groups: list[list[Record]] = []
         for publish in publishes:
             try:
@@ -256,6 +290,43 @@ class Session:
         if settled >= self._forgotten + FORGET_EVERY or (waited and settled > self._forgotten):
             self._source.forget(settled)
             self._forgotten, self._forgot_at = settled, now
+
+    # -- without the log -----------------------------------------------------------------------------------------
+
+    def _without_log(self, reason: str) -> None:
+        """The log does not answer. What is committed here stays pending, within limits; nobody gets a verdict."""
+        now = self._clock.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+            log_line.warning("the log is away", reason=reason)
+        complete = False
+        if self._replica.pending < HELD_LIMIT:
+            commits = self._source.read(self._replica.last_captured, CAPTURE_LIMIT)
+            self._held += self._take(commits)
+            complete = len(commits) < CAPTURE_LIMIT
+        if now - self._measured_at >= MEASURE_SECONDS and not self._refusing:
+            self._measured_at = now
+            old = now - self._away_since >= self._pace.pending_max_age_seconds and self._replica.pending > 0
+            if old or self._source.size(self._replica.settled) >= self._pace.pending_max_bytes:
+                self._refuse(True)
+        position = replace(self._where(), reason=reason, writes="none" if self._refusing else "merge")
+        if complete:
+            self._progress.end_round(position)
+        else:
+            self._progress.stand(position)
+
+    def _refuse(self, refuse: bool) -> None:
+        """Let nobody write here but us, or everybody again."""
+        if refuse is self._refusing:
+            return
+        try:
+            self._store.refuse_writes(refuse)
+        except Unavailable as error:
+            log_line.warning("who may write cannot be changed yet", reason=str(error))
+            return
+        if refuse or self._refusing:
+            log_line.warning("writes are refused: too much is pending" if refuse else "writes are taken again")
+        self._refusing = refuse
 
     # -- a batch -------------------------------------------------------------------------------------------------
 
@@ -335,12 +406,26 @@ class Session:
             rejected=self._rejected,
             last_published=replica.last_published,
             applied=replica.origins(),
+            writes="none" if self._refusing else "all",
         )
         metrics.offset.set(position.offset)
         metrics.log_end.set(position.log_end)
         metrics.pending.set(position.pending)
         metrics.rejected.set(position.rejected)
         return position
+
+
+class _LogAway(Unavailable):
+    """The log does not answer for now."""
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Whether it is the log that does not answer."""
+    try:
+        yield
+    except Unavailable as error:
+        raise _LogAway(str(error)) from error
 
 
 def _decoded(records: Sequence[LogRecord]) -> tuple[tuple[Entry, ...], Unreadable | None]:

@@ -6,12 +6,12 @@ Only what a URL names is imported, so that the embedded system needs neither a M
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeAlias
 
 from samebase.config import ConfigError, Settings, TablesFile
-from samebase.core.errors import LogLost, Misuse
+from samebase.core.errors import Diverged, LogLost, Misuse, Stop, Unavailable, UnknownHost, Unusable
 from samebase.ports import ChangeSource, Log, Store
 from samebase.replicated import Replicated
 from samebase.session import Surroundings
@@ -47,7 +47,7 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
     Args:
         wake: called, from any thread, when there is something new for the runner.
 
-    Raises ConfigError for URLs that mean nothing.
+    Raises ConfigError for URLs that mean nothing. The function raises Unusable for a setting that cannot be used.
     """
     database_url, log_url = settings.database.get_secret_value(), settings.log.get_secret_value()
     replicated = replicated_tables(tables)
@@ -65,10 +65,15 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
     def connect() -> Surroundings:
         # A log that is refused leaves the database as it is, a database that is refused makes no log, and one that has
         # had a log does not get a new one.
-        logs.check()
-        source, store = open_database()
+        with _naming("SAMEBASE_LOG"):
+            logs.check()
+        with _naming("SAMEBASE_DATABASE"):
+            source, store = open_database()
         try:
-            log = logs.open(store.bound() is None)
+            with _naming("SAMEBASE_DATABASE"):
+                bound = store.bound()
+            with _naming("SAMEBASE_LOG"):
+                log = logs.open(bound is None)
         except BaseException:
             source.close()
             store.close()
@@ -76,6 +81,21 @@ def connector(settings: Settings, tables: TablesFile, wake: Callable[[], None]) 
         return Surroundings(source, log, store)
 
     return connect
+
+
+@contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Errors of the block say which setting they are about. What is wrong with the data is not about a setting."""
+    try:
+        yield
+    except (Diverged, LogLost):
+        raise
+    except Stop as error:
+        raise Unusable(f"{setting}: {error}") from error
+    except UnknownHost as error:
+        raise UnknownHost(f"{setting}: {error}") from error
+    except Unavailable as error:
+        raise Unavailable(f"{setting}: {error}") from error
 
 
 def databases(
@@ -153,7 +173,11 @@ def logs_of(url: str, wake: Callable[[], None]) -> Logs:
                     raise LogLost(f"the log {path} is gone, and this database has entries of it")
                 return SqliteLog(path)
 
-            return Logs(lambda: None, open_file)
+            def check_file() -> None:
+                if not path.parent.is_dir():
+                    raise Stop(f"there is no directory {path.parent} for the log: make it")
+
+            return Logs(check_file, open_file)
     raise Misuse("the URL begins neither with kafka:// nor with sqlite:///")
 
 

@@ -4,6 +4,7 @@ SamebaseError
 ├── Rejected inputs: the caller is wrong, nothing happened
 │   └── Misuse              a call out of order, or with values that make no sense
 ├── Stop: a person must look; the replica halts, unready, and says why
+│   ├── Unusable            a setting cannot be used, or what it names: server, account, table, topic
 │   ├── Unreadable          a log entry is not what the wire format says (names its offset)
 │   ├── Diverged            this database is not the one that wrote the log's entries, or its rows
 │   │                       are not what the log and the pending transactions make of them
@@ -14,6 +15,7 @@ SamebaseError
 └── Restart: throw the core away, read the state again, go on
     ├── Fenced              another process moved the stored offset
     └── Unavailable         database or log do not answer for now
+        └── UnknownHost     their host's name means nothing (yet)
 """
 
 
@@ -27,6 +29,10 @@ class Misuse(SamebaseError):
 
 class Stop(SamebaseError):
     """Nothing but a person can help: the replica halts and says why."""
+
+
+class Unusable(Stop):
+    """A setting cannot be used, or what it names. The message begins with the setting."""
 
 
 class Unreadable(Stop):
@@ -71,3 +77,7 @@ class Fenced(Restart):
 
 class Unavailable(Restart):
     """The database or the log does not answer for now."""
+
+
+class UnknownHost(Unavailable):
+    """A host's name does not resolve: it may be wrong, or not be there yet."""

@@ -6,7 +6,7 @@ from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException
 
-from samebase.core.errors import LogLost, SamebaseError, Stop, TooLarge, Unavailable
+from samebase.core.errors import LogLost, SamebaseError, Stop, TooLarge, Unavailable, UnknownHost
 
 LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 """The topic does not hold the offset that was asked for."""
@@ -45,12 +45,13 @@ class Trouble:
     """What librdkafka's clients reported while nobody asked: it explains a timeout that follows."""
 
     def __init__(self) -> None:
-        self._last = ""
+        self._last: KafkaError | None = None
         self._refusal: KafkaError | None = None
 
     def report(self, error: KafkaError) -> None:
         """For librdkafka to call, from any thread."""
-        self._last = error.str()
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # it says no more than what came before it
+            self._last = error
         if error.code() in REFUSED:
             self._refusal = error
 
@@ -72,4 +73,7 @@ class Trouble:
             return TooLarge(text)
         if code in REFUSED:
             return Stop(text)
-        return Unavailable(f"{text}; the last that was heard: {self._last}" if self._last else text)
+        if self._last is None:
+            return Unavailable(text)
+        kind = UnknownHost if self._last.code() == KafkaError._RESOLVE else Unavailable
+        return kind(f"{text}; the last that was heard: {self._last.str()}")

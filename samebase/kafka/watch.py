@@ -17,6 +17,9 @@ from samebase.core.errors import LogLost, Stop, Unavailable
 from samebase.kafka.ends import Ends, Range
 from samebase.kafka.topic import GONE_SECONDS, Missing, TopicAdmin, topic_identity
 
+SILENCE_SECONDS = 3.0
+"""A question that has waited so long for its answer means that nobody answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Question:
@@ -60,7 +63,7 @@ class Watch:
         """Take note of an answer that has come, ask again if it is time. Takes microseconds, unless `freshness` is 0.
 
         Raises LogLost if the topic is gone or another one, Stop if it has more partitions now or we are not let in,
-        Unavailable if nobody has answered for `patience` seconds.
+        Unavailable if nobody has answered for SILENCE_SECONDS (`patience`, if that is shorter).
         """
         if self._verdict is not None:
             raise self._verdict
@@ -72,7 +75,7 @@ class Watch:
             self._take_note()
         if self._question is None and now - self._answered_at >= self._freshness:
             self._put(now)
-        if self._silent_since is not None and now - self._silent_since > self._patience:
+        if self._silent_since is not None and now - self._silent_since > min(self._patience, SILENCE_SECONDS):
             raise Unavailable(f"{self._admin.address.bootstrap} has not answered for {now - self._silent_since:.0f} s")
 
     def ask(self) -> None:

@@ -23,6 +23,9 @@ class MemoryChanges:
     def end(self) -> int:
         return self._database.last_seq
 
+    def size(self, after: int) -> int:
+        return sum(1_000 * len(commit.rows) for commit in self._database.commits if commit.seq > after)
+
     def forget(self, upto: int) -> None:
         discarded = [commit.seq for commit in self._database.commits if commit.seq <= upto]
         self._database.commits = [commit for commit in self._database.commits if commit.seq > upto]

@@ -38,6 +38,7 @@ class MemoryDatabase:
         self.forgotten = 0
         self.locked: set[RowId | UniqueId] = set()
         self.store_busy = False
+        self.read_only = False
 
     @contextmanager
     def transaction(

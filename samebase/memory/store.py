@@ -60,6 +60,9 @@ class MemoryStore:
     def rejected(self, after_offset: int, limit: int) -> Sequence[Rejection]:
         return [rejection for rejection in self._database.rejected if rejection.offset >= after_offset][:limit]
 
+    def refuse_writes(self, refuse: bool) -> None:
+        self._database.read_only = refuse
+
     def count_rejected(self) -> int:
         return sum(rejection.reason != "gone" for rejection in self._database.rejected)
 

@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 
 from samebase.core.errors import Diverged, Unavailable
 from samebase.core.types import Commit
-from samebase.mysql.connection import connect, execute, one, translated
+from samebase.mysql.connection import connect, every, execute, one, translated
 from samebase.mysql.database import Database
 from samebase.mysql.install import SCHEMA, server_end
-from samebase.mysql.stream import Position, Stream
+from samebase.mysql.stream import Position, Stream, file_number
 from samebase.mysql.transactions import Transactions
 
 BEHIND_SECONDS = 30.0
@@ -76,6 +76,13 @@ class MySqlChanges:
         while (commit := self._next(stream, end)) is not None:
             self._ahead.append(commit)
         return self._ahead[-1].seq if self._ahead else self._cursor
+
+    @translated("measuring the binary log")
+    def size(self, after: int) -> int:
+        start = Position.of_seq(after)
+        files: dict[int, int] = {file_number(name): size for name, size, *_ in every(self._control, "SHOW BINARY LOGS")}
+        begun = min(start.offset, files.get(start.file, 0))
+        return sum(size for number, size in files.items() if number >= start.file) - begun
 
     @translated("noting how far the binary log was read")
     def forget(self, upto: int) -> None:

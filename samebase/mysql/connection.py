@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 from pymysql.converters import encoders
 
-from samebase.core.errors import Diverged, Misuse, SamebaseError, Stop, Unavailable
+from samebase.core.errors import Diverged, Misuse, SamebaseError, Stop, Unavailable, UnknownHost
 from samebase.mysql.values import CONVERTERS
 
 PASSING = frozenset(
@@ -128,6 +129,8 @@ def connect(address: Address, lock_wait_seconds: int = 5) -> Connection[Any]:
                 cursor.execute(
                     "SET SESSION sql_log_bin = 0, time_zone = '+00:00', sql_mode = %s, foreign_key_checks = 0, "
                     "transaction_isolation = 'REPEATABLE-READ', innodb_lock_wait_timeout = %s, "
+                    # The default is a year; making the server read_only waits for such locks.
+                    "lock_wait_timeout = 10, "
                     # Beyond its limit a long list of keys is searched for in the whole table, and locks it.
                     "range_optimizer_max_mem_size = 0",
                     (_SQL_MODE, lock_wait_seconds),
@@ -154,6 +157,8 @@ def translated(doing: str) -> Iterator[None]:
 def _meaning(error: pymysql.MySQLError) -> type[SamebaseError]:
     # The driver raises InterfaceError for what is asked of a connection that broke before.
     code = error.args[0] if error.args else 0
+    if isinstance(getattr(error, "original_exception", None), socket.gaierror):
+        return UnknownHost
     return Unavailable if code in PASSING or isinstance(error, pymysql.InterfaceError) else Stop
 
 

@@ -51,6 +51,8 @@ TABLES = (
         last BIGINT NOT NULL,
         boundary BIGINT NOT NULL
     )""",
+    # One row while the server is read_only because we made it so (store.py).
+    "CREATE TABLE IF NOT EXISTS samebase.refusing (id TINYINT NOT NULL PRIMARY KEY)",
     f"CREATE TABLE IF NOT EXISTS samebase.replicated (tbl {_NAME} NOT NULL PRIMARY KEY)",
     # In the binary log a row of it is there, within its transaction; nowhere else.
     f"""CREATE TABLE IF NOT EXISTS samebase.intent (

@@ -26,7 +26,7 @@ from samebase.replicated import Replicated
 
 OLDEST = (8, 4)
 SMALLEST_PACKET = 16 * 2**20
-_NO_SUCH_TABLE = 1146
+_NOT_THERE = (1049, 1146)  # no such schema, no such table
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def preflight(address: Address, tables: Mapping[str, Replicated]) -> list[Check]
     checks: list[Check] = []
     with translated(f"connecting to {address}"), closing(_plain(address)) as plain:
         checks += _server(plain)
-        checks += _privileges(plain, address, tables)
+        checks += _privileges(plain, address, tables, readable=all(check.ok for check in checks))
     if any(not check.ok and check.subject.startswith("privilege") for check in checks):
         return checks
     with closing(connect(address)) as connection, translated("inspecting the tables"):
@@ -111,7 +111,11 @@ def _server(connection: Connection[Any]) -> Iterator[Check]:
     yield Check("server variable max_allowed_packet", None if packet >= SMALLEST_PACKET else small)
 
 
-def _privileges(connection: Connection[Any], address: Address, tables: Mapping[str, Replicated]) -> Iterator[Check]:
+def _privileges(
+    connection: Connection[Any], address: Address, tables: Mapping[str, Replicated], *, readable: bool
+) -> Iterator[Check]:
+    """`readable`: the server writes a binary log that can be read."""
+
     def unlogged() -> None:
         execute(connection, "SET SESSION sql_log_bin = 0")
 
@@ -128,9 +132,19 @@ def _privileges(connection: Connection[Any], address: Address, tables: Mapping[s
         finally:
             stream.close()
 
+    def stay_writable() -> None:
+        execute(connection, "SET GLOBAL read_only = @@GLOBAL.read_only")
+
+    def stay_online() -> None:
+        # Of all statements without effect, the one that needs it.
+        execute(connection, "SET GLOBAL offline_mode = @@GLOBAL.offline_mode")
+
     yield _allowed("SESSION_VARIABLES_ADMIN", "on *.*", unlogged)
+    yield _allowed("SYSTEM_VARIABLES_ADMIN", "on *.*", stay_writable)
+    yield _allowed("CONNECTION_ADMIN", "on *.*", stay_online)
     yield _allowed("REPLICATION CLIENT", "on *.*", position)
-    yield _allowed("REPLICATION SLAVE", "on *.*", dump)
+    if readable:
+        yield _allowed("REPLICATION SLAVE", "on *.*", dump)
     for name in sorted(tables):
         table = quoted(name)
         statements = {
@@ -145,7 +159,7 @@ def _privileges(connection: Connection[Any], address: Address, tables: Mapping[s
     blind = "is not granted, and without it triggers are not seen: grant it"
     seen = _sees_triggers(connection, address.database)
     yield Check(f"privilege TRIGGER on {address.database}.*", None if seen else blind)
-    own = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
+    own = f"DROP TABLE IF EXISTS {SCHEMA}.none"
     yield _allowed("ALL", f"on {SCHEMA}.*", partial(execute, connection, own))
 
 
@@ -167,7 +181,7 @@ def _allowed(privilege: str, where: str, attempt: Callable[[], object]) -> Check
     except Stop as error:
         return Check(subject, str(error))
     except pymysql.MySQLError as error:
-        if error.args[0] == _NO_SUCH_TABLE:
-            return Check(subject)  # the table's own check says so
+        if error.args[0] in _NOT_THERE:
+            return Check(subject)  # a table's own check says so
         return Check(subject, f"{error.args[-1]}: grant it (MySQL error {error.args[0]})")
     return Check(subject)

@@ -106,6 +106,19 @@ class MySqlStore:
     def rejected(self, after_offset: int, limit: int) -> Sequence[Rejection]:
         return kept.rejections(self._connection, after_offset, limit)
 
+    @translated("changing who may write")
+    def refuse_writes(self, refuse: bool) -> None:
+        """By the server's read_only, which does not hold for us (CONNECTION_ADMIN). What an administrator has set is
+        left as it is: `samebase.refusing` has a row while it is ours."""
+        read_only = one(self._connection, "SELECT @@GLOBAL.read_only")[0]
+        ours = one(self._connection, "SELECT 1 FROM samebase.refusing") is not None
+        if refuse and not read_only:
+            execute(self._connection, "INSERT IGNORE INTO samebase.refusing VALUES (1)")
+            execute(self._connection, "SET GLOBAL read_only = ON")
+        elif not refuse and ours:
+            execute(self._connection, "SET GLOBAL read_only = OFF")
+            execute(self._connection, "DELETE FROM samebase.refusing")
+
     @translated("counting rejections")
     def count_rejected(self) -> int:
         count: int = one(self._connection, "SELECT count(*) FROM samebase.rejected WHERE reason <> 'gone'")[0]

@@ -22,6 +22,9 @@ from samebase.core.types import Commit, Row, RowChange, Scalar
 from samebase.sqlite.connection import Database, translated
 from samebase.sqlite.triggers import INTENT, LAST_CHANGE, images, shadow
 
+CHANGE_BYTES = 1_000
+"""What a row's change counts for: its real size would cost a look at each of them."""
+
 _POSITION = f"""SELECT ({LAST_CHANGE}), max(forgotten, coalesce((SELECT max(seq) FROM samebase_boundary), 0)), forgotten
     FROM samebase_replica"""
 
@@ -64,6 +67,11 @@ class SqliteChanges:
     @translated("reading the end of the local change log")
     def end(self) -> int:
         return self._seal()[0]
+
+    @translated("measuring the local change log")
+    def size(self, after: int) -> int:
+        last: int = self._database.connection.execute(LAST_CHANGE).fetchone()[0]
+        return max(0, last - after) * CHANGE_BYTES
 
     @translated("discarding settled changes")
     def forget(self, upto: int) -> None:

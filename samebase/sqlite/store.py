@@ -86,6 +86,9 @@ class SqliteStore:
         return list(islice(_rejections(self._database.connection, after_offset), limit))
 
     @translated("counting rejections")
+    def refuse_writes(self, refuse: bool) -> None:
+        """SQLite has no such switch. The services ask the sync process (services/common/replication.py)."""
+
     def count_rejected(self) -> int:
         count: int = self._database.connection.execute(
             "SELECT count(*) FROM samebase_rejected WHERE reason <> 'gone'"

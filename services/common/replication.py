@@ -3,7 +3,8 @@
 The steps of a write, in this order:
 
 1. the request's token: wait until this replica has it, else 503 `behind`, nothing executed;
-2. a write that needs a verdict asks first whether sync is there at all, else 503 `unavailable`, nothing executed;
+2. a write that needs a verdict asks first whether sync can give one, else 503 `unavailable`, nothing executed (so when
+   sync is not there, or its log is away); any write is refused so while too much is pending;
 3. the local transaction, with its intent row;
 4. wait for the level; a rejection is 409, no verdict in time is 503 `unconfirmed` with the way to ask;
 5. the answer names what was reached and a token that covers the request's and the write.
@@ -31,6 +32,7 @@ T = TypeVar("T")
 Kind = Literal["merge", "strict", "certify"]
 """merge: cannot be rejected. strict: changes a strict table. certify: on merge tables, but asks for a verdict."""
 
+_NO_VERDICT = "The write needs a verdict and nobody can give it for now"
 REACHED_HEADER = "Replication"
 _ACK = re.compile(r'(?:^|[,;])\s*ack\s*=\s*"?(local|log|ordered)"?\s*(?=$|[,;])', re.I)
 
@@ -100,35 +102,40 @@ class Replication:
         if not tokens.parse(headers.x_replica_token):
             return True
         try:
-            reached, _ = self.sync.wait_token(tokens.merge(headers.x_replica_token), self._settings.token_timeout_ms)
+            answer = self.sync.wait_token(tokens.merge(headers.x_replica_token), self._settings.token_timeout_ms)
         except SyncUnavailable as error:
             self._log.warning("token not checked", reason=str(error))
             return False
-        return reached
+        return answer.reached
 
     def require(self, headers: ReadHeaders) -> str:
         """The request's token as this replica knows it. Raises Problem `behind` if it is not reached in time."""
         if not tokens.parse(headers.x_replica_token):
             return ""
         try:
-            reached, known = self.sync.wait_token(
-                tokens.merge(headers.x_replica_token), self._settings.token_timeout_ms
-            )
+            answer = self.sync.wait_token(tokens.merge(headers.x_replica_token), self._settings.token_timeout_ms)
         except SyncUnavailable as error:
             raise self._refuse("behind", "Whether this replica has your last write is not known") from error
-        if not reached:
+        if not answer.reached:
             raise self._refuse("behind", "This replica does not have your last write yet")
-        return tokens.merge(known)
+        return tokens.merge(answer.token)
 
     def enter(self, headers: WriteHeaders, kind: Kind) -> Entered:
         """Steps 1 and 2. Raises Problem `behind` or `unavailable`; nothing was executed then."""
         token = self.require(headers)
         level: Level = "ordered" if kind != "merge" else headers.level or "log"
-        if level == "ordered" and not token:
+        asks = level == "ordered"
+        # A token was asked for just now. Who asks nothing goes by the last answer, if that was good.
+        if not token and (asks or self.sync.writes == "none"):
             try:
                 self.sync.wait_token("", 0)
             except SyncUnavailable as error:
-                raise self._refuse("unavailable", "The write needs a verdict and nobody can give it for now") from error
+                if asks:
+                    raise self._refuse("unavailable", _NO_VERDICT) from error
+        if self.sync.writes == "none":
+            raise self._refuse("unavailable", "The log has been away for so long that nothing more can be taken")
+        if asks and self.sync.writes == "merge":
+            raise self._refuse("unavailable", _NO_VERDICT)
         return Entered(token, level)
 
     def write(self, work: Work[T], headers: WriteHeaders, kind: Kind = "merge") -> Done[T]:

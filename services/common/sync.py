@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import requests
 from requests.adapters import HTTPAdapter
 
 Level = Literal["local", "log", "ordered"]
 LEVELS: tuple[Level, ...] = ("local", "log", "ordered")
+Writes = Literal["all", "merge", "none"]
+"""What may be written now. merge: nothing that needs a verdict, for nobody gives one; none: too much is pending."""
 
 _CONNECT_SECONDS = 0.5
 _GRACE_SECONDS = 1.0
@@ -44,19 +46,33 @@ class Outcome:
         return LEVELS.index(self.reached) >= LEVELS.index(level)
 
 
+class Reached(NamedTuple):
+    """Whether a token is reached, the token without what this replica does not know, and what may be written."""
+
+    reached: bool
+    token: str
+    writes: Writes = "all"
+
+
 class Sync(Protocol):
-    """All methods raise SyncUnavailable. Timeouts are milliseconds; 0 just asks."""
+    """All methods raise SyncUnavailable. Timeouts are milliseconds; 0 just asks.
+
+    Attributes:
+        writes: what may be written, as the last answer of /wait said.
+    """
+
+    writes: Writes
 
     def wait_request(self, request: str, level: Level, timeout_ms: int) -> Outcome:
         """Answers as soon as the level is reached or the transaction is rejected, else at the timeout."""
         ...
 
-    def wait_token(self, token: str, timeout_ms: int) -> tuple[bool, str]:
-        """(reached, the token without what this replica does not know)."""
+    def wait_token(self, token: str, timeout_ms: int) -> Reached:
+        """Answers as soon as the token is reached, else at the timeout."""
         ...
 
     def status(self) -> dict[str, Any]:
-        """`state`, `reason`, `origin`, `offset`, ...; see /status of the sync process."""
+        """`state`, `reason`, `writes`, `origin`, `offset`, ...; see /status of the sync process."""
         ...
 
 
@@ -64,13 +80,14 @@ class SyncClient:
     """Sync over HTTP with kept-alive connections. While nobody listens it tries again until the timeout has passed."""
 
     def __init__(self, url: str, connections: int = 32) -> None:
+        self.writes: Writes = "all"
         self._url = url.rstrip("/")
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.mount(self._url, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
 
     def wait_request(self, request: str, level: Level, timeout_ms: int) -> Outcome:
-        answer = self._get("/wait", timeout_ms, request=request, level=level)
+        answer = self._wait(timeout_ms, request=request, level=level)
         try:
             return Outcome(
                 outcome=answer["outcome"],
@@ -82,15 +99,20 @@ class SyncClient:
         except (KeyError, TypeError, ValueError) as error:
             raise SyncUnavailable(f"/wait answered something else: {error!r}") from error
 
-    def wait_token(self, token: str, timeout_ms: int) -> tuple[bool, str]:
-        answer = self._get("/wait", timeout_ms, token=token)
+    def wait_token(self, token: str, timeout_ms: int) -> Reached:
+        answer = self._wait(timeout_ms, token=token)
         try:
-            return bool(answer["reached"]), str(answer["token"])
+            return Reached(bool(answer["reached"]), str(answer["token"]), self.writes)
         except KeyError as error:
             raise SyncUnavailable(f"/wait answered something else: {error!r}") from error
 
     def status(self) -> dict[str, Any]:
         return self._get("/status", 0)
+
+    def _wait(self, timeout_ms: int, **parameters: str) -> dict[str, Any]:
+        answer = self._get("/wait", timeout_ms, **parameters)
+        self.writes = answer.get("writes", "all")
+        return answer
 
     def _get(self, path: str, timeout_ms: int, **parameters: str) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_ms / 1000

@@ -201,3 +201,15 @@ def test_forgetting_a_position_within_a_transaction_keeps_the_whole_transaction(
     first, second = bench.changes.read(0, 100)
     bench.changes.forget(second.seq - 1)
     assert list(bench.changes.read(first.seq, 100)) == [second]
+
+
+def test_the_size_grows_with_what_is_committed_and_counts_from_a_position(bench: Bench) -> None:
+    with bench.transaction() as tx:
+        tx.insert("item", {"id": "first"})
+    first = bench.changes.end()
+    assert bench.changes.size(first) < 1_000
+    with bench.transaction() as tx:
+        for number in range(100):
+            tx.insert("item", {"id": str(number), "title": "x" * 200})
+    assert 20_000 < bench.changes.size(first) < 1_000_000
+    assert bench.changes.size(bench.changes.end()) < 1_000

@@ -375,3 +375,15 @@ def test_an_application_may_write_other_rows_while_the_store_works() -> None:
             tx.insert("item", item("b"))
         locked.write(put(A, None, item("a")))
     assert bench.rows("item") == [item("a"), item("b")]
+
+
+def test_refusing_others_writes_does_not_keep_us_from_writing(bench: Bench) -> None:
+    state = bench.store.load()
+    for refuse in (False, True, True):
+        bench.store.refuse_writes(refuse)
+    with bench.store.begin(state.offset) as transaction:
+        transaction.write(Write(state.offset, state.offset + 1, puts=(Put(("item", ("a",)), None, item("a")),)))
+    bench.reopen()
+    for refuse in (False, False):
+        bench.store.refuse_writes(refuse)
+    assert [row["id"] for row in bench.rows("item")] == ["a"]

@@ -24,7 +24,7 @@ from samebase.sqlite.connection import Database
 from samebase.sqlite.install import install
 from services.common import keys, tokens
 from services.common.migrations import migrate
-from services.common.sync import Level, Outcome, SyncUnavailable
+from services.common.sync import Level, Outcome, Reached, SyncUnavailable, Writes
 from services.rule.app import create_app as create_rule
 from services.rule.config import RuleSettings
 from services.user.app import create_app as create_user
@@ -51,6 +51,8 @@ class FakeSync:
         waits: every (request, level, timeout) asked.
         tokens: every token asked for.
         forgets: origins that are not known here.
+        allowed: what may be written, as the next answer says.
+        writes: as the last answer said.
     """
 
     database: Path | None = None
@@ -61,6 +63,8 @@ class FakeSync:
     waits: list[tuple[str, Level, int]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     forgets: set[str] = field(default_factory=set)
+    allowed: Writes = "all"
+    writes: Writes = "all"
 
     def wait_request(self, request: str, level: Level, timeout_ms: int) -> Outcome:
         self._answering()
@@ -68,11 +72,11 @@ class FakeSync:
         answer = self.verdict(request, level)
         return answer if answer is not None else Outcome("accepted", "ordered", self.position(request))
 
-    def wait_token(self, token: str, timeout_ms: int) -> tuple[bool, str]:
+    def wait_token(self, token: str, timeout_ms: int) -> Reached:
         self._answering()
         self.tokens.append(token)
         known = {origin: seq for origin, seq in tokens.parse(token).items() if origin not in self.forgets}
-        return self.reached, tokens.render(known)
+        return Reached(self.reached, tokens.render(known), self.writes)
 
     def status(self) -> dict[str, Any]:
         self._answering()
@@ -108,6 +112,7 @@ class FakeSync:
     def _answering(self) -> None:
         if self.down:
             raise SyncUnavailable("the test says so")
+        self.writes = self.allowed
 
 
 @dataclass

@@ -7,16 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from samebase.kafka.topic import ensure_topic
-from tests.support.kafka import free_port, shared_broker
-from tests.support.mysql import DDL, PASSWORD, Server, server
+from tests.support.kafka import shared_broker
+from tests.support.mysql import Server, server
 from tests.support.proxy import Proxy
 from tests.support.replicas import wait_for
-from tests.support.shop import Shop, Sync, settings, until_acknowledged
+from tests.support.shop import Shop, until_acknowledged
 
 pytestmark = pytest.mark.docker
 
@@ -187,51 +186,3 @@ def test_two_writers_on_the_same_rows_of_three_replicas_for_60_seconds(servers: 
             pass_time(60)
         assert all(len(writer.acknowledged) > 50 for writer in writers)
         shop.assert_identical_and_complete(writers)
-
-
-class TestBadInput:
-    """One clear line, no secret in it, nothing written."""
-
-    @pytest.fixture
-    def log(self) -> str:
-        return f"kafka://{shared_broker().bootstrap}/bad-input-{uuid4()}"
-
-    def one_line(self, reason: str, log: Path) -> None:
-        assert "\n" not in reason
-        for text in (reason, log.read_text()):
-            assert "not-the-password" not in text
-            assert f":{PASSWORD}@" not in text
-
-    def test_a_topic_with_3_partitions_is_refused_by_name(self, servers: list[Server], tmp_path: Path) -> None:
-        topic = f"three-{uuid4()}"
-        shared_broker().make_topic(topic, partitions=3)
-        servers[0].fresh(*DDL)
-        log = tmp_path / "sync.log"
-        sync = Sync(settings(tmp_path, 1, servers[0], f"kafka://{shared_broker().bootstrap}/{topic}"), log)
-        with closing(sync):
-            reason = sync.stopped()
-            assert f"{topic} has 3 partitions" in reason
-            self.one_line(reason, log)
-        assert servers[0].rows("SHOW DATABASES LIKE 'samebase'") == []
-
-    def test_a_wrong_password_of_mysql_stops(self, servers: list[Server], tmp_path: Path, log: str) -> None:
-        wrong = f"mysql://root:not-the-password@127.0.0.1:{servers[0].port}/app"
-        lines = tmp_path / "sync.log"
-        with closing(Sync(settings(tmp_path, 1, servers[0], log, SAMEBASE_DATABASE=wrong), lines)) as sync:
-            reason = sync.stopped()
-            assert "Access denied for user 'root'" in reason
-            self.one_line(reason, lines)
-        assert not shared_broker().has_topic(log.rpartition("/")[2]), "nothing is made for a database that is refused"
-
-    @pytest.mark.parametrize("host", ["nowhere.invalid", "127.0.0.1"])
-    def test_a_mysql_that_is_not_there_is_named_and_waited_for(
-        self, servers: list[Server], tmp_path: Path, log: str, host: str
-    ) -> None:
-        away = f"mysql://root:not-the-password@{host}:{free_port()}/app"
-        lines = tmp_path / "sync.log"
-        with closing(Sync(settings(tmp_path, 1, servers[0], log, SAMEBASE_DATABASE=away), lines)) as sync:
-            wait_for(lambda: sync.get("/status")["state"] == "paused", "it says that it waits", 60)
-            told = sync.get("/readyz")
-            assert told["ready"] is False
-            assert host in told["reason"]
-            self.one_line(told["reason"], lines)

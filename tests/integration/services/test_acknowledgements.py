@@ -113,6 +113,46 @@ def test_a_write_that_needs_a_verdict_is_not_executed_without_sync(rule: Api, us
     assert user.rows("SELECT * FROM account") == []
 
 
+def test_while_the_log_is_away_only_what_needs_a_verdict_is_refused(rule: Api, user: Api, ada: Headers) -> None:
+    item = add(rule, ada)
+    rule.sync.allowed = user.sync.allowed = "merge"
+    rule.sync.stall("local")
+    response = rule.client.post("/rule", json={"name": "bread"}, headers=ada)
+    assert (response.status_code, response.headers["Replication"]) == (201, "pending")
+    token = {"X-Replica-Token": FOREIGN}
+    for more in ({}, token):
+        refused = ada | more
+        problem(rule.client.patch(item, json={"name": "x"}, headers={**refused, "If-Match": "*"}), 503, "unavailable")
+        ordered = {**refused, "Prefer": "ack=ordered"}
+        problem(rule.client.post("/rule", json={"name": "x"}, headers=ordered), 503, "unavailable")
+        problem(user.client.post("/user", json={"name": "ada", "password": PASSWORD}), 503, "unavailable")
+    assert rule.rows("SELECT name FROM item ORDER BY name") == [("bread",), ("milk",)]
+    assert user.rows("SELECT * FROM account") == []
+    assert rule.client.get("/rule", headers=ada).get_json()["total"] == 2, "reads go on"
+    rule.sync.allowed = "all"
+    assert rule.client.get("/rule", headers=ada | token).status_code == 200
+    rule.sync.verdict = lambda request, level: None
+    assert rule.client.patch(item, json={"name": "x"}, headers={**ada, "If-Match": "*"}).status_code == 200
+
+
+def test_when_too_much_is_pending_every_write_is_refused_until_it_is_not(rule: Api, ada: Headers) -> None:
+    item = add(rule, ada)
+    rule.sync.allowed = rule.sync.writes = "none"
+    for method, path, headers in [
+        ("POST", "/rule", ada),
+        ("POST", "/rule", ada | {"X-Replica-Token": FOREIGN}),
+        ("POST", "/rule", ada | {"Prefer": "ack=local"}),
+        ("PATCH", item, ada),
+        ("DELETE", item, ada),
+    ]:
+        answer = rule.client.open(path, method=method, json={"name": "x"}, headers=headers)
+        assert "nothing was changed" in problem(answer, 503, "unavailable")["detail"]
+    assert rule.rows("SELECT name FROM item") == [("milk",)]
+    assert rule.client.get("/rule", headers=ada).get_json()["total"] == 1
+    rule.sync.allowed = "all"
+    add(rule, ada)
+
+
 def test_a_write_without_a_verdict_in_time_is_unconfirmed_and_says_how_to_ask(user: Api) -> None:
     user.sync.stall("log")
     response = user.client.post("/user", json={"name": "ada", "password": PASSWORD})

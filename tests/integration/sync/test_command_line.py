@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from samebase.core.types import Record
+from samebase.sqlite.log import SqliteLog
 from tests.support.replicas import wait_for
 from tests.support.sqlite import execute, make_database
 
@@ -87,7 +90,7 @@ def status(environment: Mapping[str, str]) -> str:
         ({"SAMEBASE_LISTEN": "everywhere"}, "SAMEBASE_LISTEN"),
         ({"SAMEBASE_DATABASE": "postgres://u:s3cret@h/d"}, "SAMEBASE_DATABASE"),
         ({"SAMEBASE_LOG": "sqlite:///relative"}, "SAMEBASE_LOG"),
-        ({"SAMEBASE_TABLES": "/nowhere.toml"}, "/nowhere.toml"),
+        ({"SAMEBASE_TABLES": "/nowhere.toml"}, "SAMEBASE_TABLES: the tables file /nowhere.toml"),
         ({"SAMEBASE_POLL_MS": "soon"}, "SAMEBASE_POLL_MS"),
         ({"SAMEBASE_SECRETS_DIR": "/nowhere"}, "SAMEBASE_SECRETS_DIR"),
     ],
@@ -137,22 +140,45 @@ def test_a_port_in_use_exits_1_and_names_the_setting(environment: dict[str, str]
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
-def test_an_unknown_table_stops_it_unready_and_names_the_table(environment: dict[str, str]) -> None:
-    Path(environment["SAMEBASE_TABLES"]).write_text('service = "x"\n[tables.nothing]\npolicy = "merge"')
+@pytest.mark.parametrize(
+    ("change", "tables", "named"),
+    [
+        ({"SAMEBASE_DATABASE": "sqlite:////nowhere.db"}, TABLES, "SAMEBASE_DATABASE: there is no database /nowhere.db"),
+        ({}, 'service = "x"\n[tables.nothing]', "SAMEBASE_DATABASE: table nothing cannot be replicated"),
+        ({}, 'service = "x"\n[tables.account]', "SAMEBASE_DATABASE: table account cannot be replicated"),
+        ({"SAMEBASE_LOG": "sqlite:////nowhere/log.db"}, TABLES, "SAMEBASE_LOG: there is no directory /nowhere"),
+    ],
+)
+def test_what_a_setting_names_and_cannot_be_used_exits_1_with_one_line(
+    environment: dict[str, str], tmp_path: Path, change: dict[str, str], tables: str, named: str
+) -> None:
+    Path(environment["SAMEBASE_TABLES"]).write_text(tables)
+    ended = run(environment | change, "run")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"samebase: {named}")
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "log.db").exists(), "a database that is refused makes no log"
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        made = connection.execute("SELECT name FROM sqlite_master WHERE name LIKE 'samebase%'").fetchall()
+    assert made == []
+
+
+def test_an_entry_that_cannot_be_read_is_one_line_in_the_log_and_a_reason(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with closing(SqliteLog(tmp_path / "log.db")) as log:
+        log.append_all([Record(b"not json", {})])
     with running(environment) as process:
         wait_for(lambda: status(environment) == "stopped", "it is stopped")
         answer = requests.get(f"http://{environment['SAMEBASE_LISTEN']}/readyz", timeout=5)
         assert answer.status_code == 503
-        assert "nothing" in answer.json()["reason"]
+        assert "log entry 0 cannot be read" in answer.json()["reason"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 1
-
-
-def test_a_refused_database_makes_no_log(environment: dict[str, str], tmp_path: Path) -> None:
-    Path(environment["SAMEBASE_TABLES"]).write_text('service = "x"\n[tables.nothing]\npolicy = "merge"')
-    with running(environment):
-        wait_for(lambda: status(environment) == "stopped", "it is stopped")
-    assert not (tmp_path / "log.db").exists()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert said.count("log entry 0 cannot be read") == 1
+    assert "Traceback" not in said
 
 
 def test_a_log_that_is_gone_at_a_start_is_not_made_anew(environment: dict[str, str], tmp_path: Path) -> None:
@@ -212,7 +238,7 @@ def test_preflight_names_what_must_be_changed(environment: dict[str, str]) -> No
 def test_preflight_of_a_database_that_is_not_there_is_one_line(environment: dict[str, str]) -> None:
     ended = run(environment | {"SAMEBASE_DATABASE": "sqlite:////nowhere.db"}, "preflight")
     assert ended.returncode == 1
-    assert "CHANGE  database: there is no database /nowhere.db" in ended.stdout
+    assert "CHANGE  SAMEBASE_DATABASE: there is no database /nowhere.db" in ended.stdout
 
 
 def test_status_of_a_replica_that_does_not_answer_exits_1() -> None:

@@ -342,30 +342,6 @@ def test_a_log_that_was_deleted_stops_the_replica(group: Replicas) -> None:
     assert "deleted or replaced" in (a.progress.position().reason or "")
 
 
-def test_a_log_that_does_not_answer_for_a_while_leaves_the_replica_ready(tmp_path: Path) -> None:
-    log = MemoryLog()
-    away = threading.Event()
-
-    class Fickle:
-        """A log that is away while the test says so."""
-
-        def __getattr__(self, name: str) -> object:
-            if away.is_set() and name not in ("close", "identity"):
-                raise Unavailable("the log does not answer")
-            return getattr(log, name)
-
-    with replicas(tmp_path, Fickle) as group:
-        a = group.ready("a", pace=Pace(0.002, 50, backoff_seconds=0.001))
-        away.set()
-        wait_for(lambda: a.progress.position().reason == "the log does not answer", "the trouble is told")
-        assert a.phase == "ready"
-        group.write("a", "INSERT INTO item (id) VALUES ('meanwhile')")
-        away.clear()
-        group.ready("b")
-        assert len(group.assert_identical("a", "b")["item"]) == 1
-        assert a.progress.position().reason is None
-
-
 def test_a_log_that_is_shorter_than_our_offset_stops_the_replica(tmp_path: Path) -> None:
     log = MemoryLog()
     with replicas(tmp_path, lambda: log) as group:

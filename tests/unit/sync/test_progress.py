@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ from samebase.progress import Position, Progress
 from samebase.wiring import SystemClock
 
 ME, OTHER = "me@1", "other@1"
+HERE = Position("ready", origin=ME, applied={OTHER: 5}, last_published=7, offset=3, log_end=3, writes="all")
 
 
 @pytest.fixture
 def progress() -> Progress:
     progress = Progress(SystemClock())
-    round_to(progress, Position("ready", origin=ME, applied={OTHER: 5}, last_published=7, offset=3, log_end=3))
+    round_to(progress, HERE)
     return progress
 
 
@@ -119,30 +121,30 @@ def test_a_token_is_reached_when_all_its_known_positions_are(
     progress: Progress, token: str, reached: bool, normal: str
 ) -> None:
     answer = create_app("me", progress).test_client().get("/wait", query_string={"token": token, "timeout": "20"})
-    assert answer.get_json() == {"reached": reached, "token": normal}
+    assert answer.get_json() == {"reached": reached, "token": normal, "writes": "all"}
 
 
 def test_a_token_is_reached_as_soon_as_the_entry_is_applied(progress: Progress) -> None:
-    later = Position("ready", origin=ME, applied={OTHER: 6}, last_published=7, offset=4, log_end=4)
+    later = replace(HERE, applied={OTHER: 6}, last_published=7, offset=4, log_end=4)
     meanwhile(progress, lambda: round_to(progress, later))
     assert get(progress, "/wait?token=other@1:6&timeout=20000")["reached"] is True
 
 
 def test_an_unknown_origin_is_ignored_only_once_the_log_was_applied_to_its_end(progress: Progress) -> None:
     """It may be a replica that has just begun to write."""
-    behind = Position("ready", origin=ME, applied={OTHER: 5}, last_published=7, offset=3, log_end=4)
+    behind = replace(HERE, applied={OTHER: 5}, last_published=7, offset=3, log_end=4)
     round_to(progress, behind)
-    assert get(progress, "/wait?token=new@1:1&timeout=20") == {"reached": False, "token": "new@1:1"}
+    assert get(progress, "/wait?token=new@1:1&timeout=20") == {"reached": False, "token": "new@1:1", "writes": "all"}
 
-    seen = Position("ready", origin=ME, applied={OTHER: 5, "new@1": 1}, last_published=7, offset=4, log_end=4)
+    seen = replace(HERE, applied={OTHER: 5, "new@1": 1}, last_published=7, offset=4, log_end=4)
     meanwhile(progress, lambda: round_to(progress, seen))
-    assert get(progress, "/wait?token=new@1:1&timeout=20000") == {"reached": True, "token": "new@1:1"}
+    assert get(progress, "/wait?token=new@1:1&timeout=20000") == {"reached": True, "token": "new@1:1", "writes": "all"}
 
 
 def test_for_an_unknown_origin_the_next_round_asks_the_log_where_it_ends(progress: Progress) -> None:
     """What is merely known of the log's end may be older than the write that the token is about."""
     assert progress.begin_round() is False
-    assert get(progress, "/wait?token=other@1:6&timeout=5") == {"reached": False, "token": "other@1:6"}
+    assert get(progress, "/wait?token=other@1:6&timeout=5") == {"reached": False, "token": "other@1:6", "writes": "all"}
     assert progress.begin_round() is False, "an origin that is known needs no exact end"
     get(progress, "/wait?token=new@1:1&timeout=5")
     assert progress.begin_round() is True
@@ -151,7 +153,11 @@ def test_for_an_unknown_origin_the_next_round_asks_the_log_where_it_ends(progres
 
 def test_an_unknown_origin_is_dropped_when_the_log_has_nothing_of_it(progress: Progress) -> None:
     meanwhile(progress, lambda: round_to(progress, progress.position()))
-    assert get(progress, "/wait?token=gone@1:9,other@1:5&timeout=20000") == {"reached": True, "token": "other@1:5"}
+    assert get(progress, "/wait?token=gone@1:9,other@1:5&timeout=20000") == {
+        "reached": True,
+        "token": "other@1:5",
+        "writes": "all",
+    }
 
 
 def test_halting_shows_in_readiness_and_status(progress: Progress) -> None:
@@ -160,6 +166,23 @@ def test_halting_shows_in_readiness_and_status(progress: Progress) -> None:
     assert get(progress, "/readyz", 503) == {"ready": False, "reason": "log entry 3 cannot be read"}
     assert get(progress, "/status")["state"] == "stopped"
     assert get(progress, "/healthz") == {"alive": True}
+
+
+def test_who_gives_no_verdicts_takes_no_writes_that_need_one(progress: Progress) -> None:
+    for trouble in (
+        lambda: progress.trouble("the log does not answer"),
+        lambda: progress.halt("paused", "a migration"),
+        lambda: progress.halt("stopped", "a person must look"),
+    ):
+        round_to(progress, HERE)
+        assert get(progress, "/status")["writes"] == "all"
+        trouble()
+        assert get(progress, "/status")["writes"] == "merge"
+        assert get(progress, "/wait?token=")["writes"] == "merge"
+    round_to(progress, replace(HERE, writes="none"))
+    progress.trouble("the database does not answer either")
+    assert get(progress, "/status")["writes"] == "none", "it is still too much"
+    assert get(Progress(SystemClock()), "/status")["writes"] == "merge", "one that starts knows nothing yet"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from services.common.sync import Outcome, SyncClient, SyncUnavailable
+from services.common.sync import Outcome, Reached, SyncClient, SyncUnavailable
 
 ACCEPTED = {"request": "r", "outcome": "accepted", "reached": "log", "token": "o@1:5", "reason": None, "rows": []}
 Answer = Callable[[str, dict[str, str]], tuple[int, Any]]
@@ -83,9 +83,22 @@ def test_a_rejection_says_why_and_which_rows() -> None:
 def test_a_token_is_normalised() -> None:
     with serving(lambda path, query: (200, {"reached": query["token"] == "a@1:5", "token": "a@1:5"})) as url:
         client = SyncClient(url)
-        assert client.wait_token("a@1:5", 100) == (True, "a@1:5")
-        assert client.wait_token("a@1:5,x@1:1", 100) == (False, "a@1:5")
-        assert client.wait_token("", 0) == (False, "a@1:5")
+        assert client.wait_token("a@1:5", 100) == Reached(True, "a@1:5")
+        assert client.wait_token("a@1:5,x@1:1", 100) == Reached(False, "a@1:5")
+        assert client.wait_token("", 0) == Reached(False, "a@1:5")
+        assert client.writes == "all"
+
+
+@pytest.mark.parametrize("ask", ["request", "token"])
+def test_what_may_be_written_is_remembered_of_every_answer(ask: str) -> None:
+    told = {"reached": "log", "token": "a@1:5", "outcome": "pending", "reason": None, "rows": [], "writes": "none"}
+    with serving(lambda path, query: (200, told)) as url:
+        client = SyncClient(url)
+        if ask == "token":
+            assert client.wait_token("a@1:5", 0).writes == "none"
+        else:
+            client.wait_request("r", "log", 0)
+        assert client.writes == "none"
 
 
 def test_the_status_is_passed_on() -> None:

@@ -1,4 +1,4 @@
-"""The command line: `samebase run`, `samebase preflight`, `samebase accounts`, `samebase status`.
+"""The command line: `samebase run`, `preflight` and `accounts` are here, the operator's commands in commands/.
 
 Exit codes: 0 well, 1 failed, 2 wrong usage or settings.
 """
@@ -9,16 +9,14 @@ import signal
 import sys
 import threading
 from dataclasses import replace
-from typing import Annotated, Any, NoReturn
+from typing import NoReturn
 
-import requests
 import typer
-from rich.console import Console
-from rich.table import Table
 from waitress.server import create_server
 
 from samebase import http, logs
 from samebase import preflight as checks
+from samebase.commands import log, rejected, snapshot, status, verify
 from samebase.config import ConfigError, Settings, load_account_settings, load_settings, load_tables
 from samebase.core.errors import Misuse, Stop, Unavailable, UnknownHost, Unusable
 from samebase.desk import Desk
@@ -137,20 +135,10 @@ def accounts() -> None:
         _fail(f"the accounts were not made: {error}", 1)
 
 
-@app.command()
-def status(
-    urls: Annotated[list[str], typer.Argument(help="sync processes, for example http://127.0.0.1:8251")],
-) -> None:
-    """Show where replicas stand. Exit code 1 if one does not answer or is not ready."""
-    table = Table("replica", "state", "offset", "log end", "lag s", "pending", "rejected", "reason")
-    well = True
-    for url in urls:
-        told = _ask(url)
-        well = well and told.get("state") == "ready"
-        columns = ("name", "state", "offset", "log_end", "lag_seconds", "pending", "rejected", "reason")
-        table.add_row(*(str("" if told.get(column) is None else told[column]) for column in columns))
-    Console().print(table)
-    sys.exit(0 if well else 1)
+for command in (status.status, verify.verify, verify.repair, log.log):
+    app.command()(command)
+app.add_typer(rejected.app, name="rejected")
+app.add_typer(snapshot.app, name="snapshot")
 
 
 def _peers(settings: Settings) -> Peers | None:
@@ -159,16 +147,6 @@ def _peers(settings: Settings) -> Peers | None:
     if settings.peer_token is None:
         raise ConfigError("SAMEBASE_PEERS: without SAMEBASE_PEER_TOKEN no peer gives anything")
     return Peers(settings.peers, settings.peer_token.get_secret_value())
-
-
-def _ask(url: str) -> dict[str, Any]:
-    try:
-        response = requests.get(f"{url.rstrip('/')}/status", timeout=5)
-        response.raise_for_status()
-        told: dict[str, Any] = response.json()
-    except (requests.RequestException, ValueError) as error:
-        return {"name": url, "state": "unreachable", "reason": type(error).__name__}
-    return told
 
 
 def _fail(why: str, code: int) -> NoReturn:

@@ -48,10 +48,13 @@ def _hashes(chunk: Chunk, shape: Shape) -> Iterator[tuple[int, bytes, Sequence[A
 
 
 def digest(chunks: Iterable[Chunk], shape: Shape) -> Iterator[bytes]:
-    """One JSON object: per table how many rows it has, and the checksums of its buckets that are not empty."""
+    """One JSON object: per table how many rows it has, and the checksums of its buckets that are not empty. Before it
+    an empty line for the beginning and for each chunk: a sign of life."""
+    yield b"\n"
     sums: dict[str, dict[int, int]] = {table: {} for table in shape}
     rows = dict.fromkeys(shape, 0)
     for chunk in chunks:
+        yield b"\n"
         table = sums[chunk.table]
         rows[chunk.table] += len(chunk.rows)
         for bucket, value, _ in _hashes(chunk, shape):
@@ -65,9 +68,11 @@ def digest(chunks: Iterable[Chunk], shape: Shape) -> Iterator[bytes]:
 
 
 def listing(chunks: Iterable[Chunk], shape: Shape, buckets: Mapping[str, Sequence[int]]) -> Iterator[bytes]:
-    """A line of JSON per row of these buckets: table, key as text, hash."""
+    """A line of JSON per row of these buckets: table, key as text, hash; and empty ones, as `digest` has them."""
+    yield b"\n"
     wanted = {table: frozenset(numbers) for table, numbers in buckets.items()}
     for chunk in chunks:
+        yield b"\n"
         of_table = wanted.get(chunk.table)
         if not of_table:
             continue

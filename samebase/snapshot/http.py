@@ -38,6 +38,8 @@ def blueprint(views: Views, progress: Progress, token: str) -> Blueprint:
         kind, _, given = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
             abort(Response("the token is missing or wrong\n", 401, {"WWW-Authenticate": "Bearer"}))
+        if request.method == "HEAD":
+            _abort(405, "a view is read, or it is not opened")
         position = progress.position()
         if position.phase != "ready":
             _abort(503, f"this replica is {position.phase}" + (f": {position.reason}" if position.reason else ""))

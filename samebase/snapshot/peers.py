@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,10 +55,17 @@ class Peers:
             return told
 
     @contextmanager
-    def snapshot(self, url: str) -> Iterator[Reader]:
-        """A peer's snapshot, while it comes. Raises Refused, within the block too."""
+    def snapshot(self, url: str, copy: Callable[[bytes], object] | None = None) -> Iterator[Reader]:
+        """A peer's snapshot, while it comes; `copy` is given every byte. Raises Refused, within the block too."""
         with self.asked("GET", url, "/snapshot", stream=True) as response:
-            yield Reader(lambda size: response.raw.read(size, decode_content=False))
+
+            def read(size: int) -> bytes:
+                piece: bytes = response.raw.read(size, decode_content=False)
+                if copy is not None:
+                    copy(piece)
+                return piece
+
+            yield Reader(read)
 
     @contextmanager
     def asked(self, method: str, url: str, path: str, **request: Any) -> Iterator[requests.Response]:
@@ -75,7 +82,7 @@ class Peers:
                 if response.status_code != 200:
                     raise Refused(f"{url}: {response.status_code} {response.reason}: {_line(response)}")
                 yield response
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Refused(f"{url}: {_why(error)}") from error
 
 

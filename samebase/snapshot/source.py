@@ -68,7 +68,7 @@ def _serve(job: Mapping[str, Any]) -> None:
             out = sys.stdout.buffer
             for piece in _made(job, known, rows, shape_of(schema)):
                 out.write(piece)
-            out.flush()
+                out.flush()
     finally:
         source.close()
         store.close()

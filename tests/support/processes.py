@@ -46,7 +46,7 @@ def samebase(environment: Mapping[str, str], *arguments: str) -> subprocess.Comp
         env=clean | {"COLUMNS": "200"} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

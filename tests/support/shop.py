@@ -36,12 +36,14 @@ class Sync:
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self.url = f"http://{environment['SAMEBASE_LISTEN']}"
-        self._environment, self._log = environment, log
+        self.environment, self._log = environment, log
         self.start()
 
-    def start(self) -> None:
+    def start(self, **settings: str) -> None:
+        """`settings`: in place of those that it was made with, from now on."""
+        self.environment = self.environment | settings
         with self._log.open("ab") as lines:
-            self.process = subprocess.Popen(command("run"), env=os.environ | self._environment, stderr=lines)
+            self.process = subprocess.Popen(command("run"), env=os.environ | self.environment, stderr=lines)
 
     def kill(self) -> None:
         self.process.kill()
@@ -135,15 +137,17 @@ class Shop:
         *,
         bootstrap: str | None = None,
         writers: int = 2,
+        peer_token: str | None = None,
     ) -> None:
         """`bootstrap`: the broker's address for the sync processes, if not its usual one."""
+        more = {} if peer_token is None else {"SAMEBASE_PEER_TOKEN": peer_token}
         self.servers, self.broker, self._writers = servers, broker, writers
         self.topic = f"shop.changes-{uuid4()}"
         self.syncs: list[Sync] = []
         log = f"kafka://{bootstrap or broker.bootstrap}/{self.topic}"
         for number, where in enumerate(servers, 1):
             where.fresh(*DDL)
-            sync = Sync(settings(directory, number, where, log), directory / f"sync-{number}.log")
+            sync = Sync(settings(directory, number, where, log, **more), directory / f"sync-{number}.log")
             stack.callback(sync.close)
             self.syncs.append(sync)
         self.await_ready()

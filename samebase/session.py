@@ -373,8 +373,10 @@ class Session:
             while concerned.capture_first or not _covers(rows, concerned):
                 rows = _read(transaction, concerned, rows)
                 # The barrier: every commit on a locked row is in the change log by now.
-                late += self._capture_all()
-                concerned = replace(self._replica.concerned(entries), capture_first=False)
+                captured = self._capture_all()
+                late += captured
+                if captured or concerned.capture_first:
+                    concerned = replace(self._replica.concerned(entries), capture_first=False)
             write = self._replica.delivered(entries, rows)
             transaction.write(write)
         return write, late

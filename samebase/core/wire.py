@@ -92,11 +92,11 @@ def encode(transaction: Transaction, limit: int = 900_000) -> list[Record]:
 def decode(value: bytes, offset: int) -> Entry:
     """The entry that stands at `offset`. Raises Unreadable for anything that `encode` cannot have made."""
     try:
-        data = json.loads(value, parse_constant=_no_constant)
+        data = _DECODER.decode(value.decode())
         if b"\\ud" in value or b"\\uD" in value:
             _dumps_unescaped(data).encode()  # A lone surrogate is no text, and no database takes it.
         source, about = data["source"], data["transaction"]
-        policies = {_text(name): _policy(json.dumps(spec)) for name, spec in data["tables"].items()}
+        policies = {_text(name): _policy(_dumps(spec)) for name, spec in data["tables"].items()}
         changes = tuple(_change_from_json(change, policies) for change in data["changes"])
         header = Transaction(
             origin=_text(source["name"]),
@@ -192,16 +192,14 @@ def _envelope(transaction: Transaction) -> dict[str, Any]:
     }
 
 
-def _dumps(data: Any) -> str:
-    return json.dumps(data, separators=(",", ":"), allow_nan=False)
-
-
-def _dumps_unescaped(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False)
-
-
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: json.dumps and json.loads make one for each call that says anything special.
+_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_dumps_unescaped = json.JSONEncoder(ensure_ascii=False).encode
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _to_json(value: Scalar) -> Any:
@@ -266,12 +264,15 @@ def _change_from_json(data: Any, policies: Mapping[str, Policy]) -> Change:
     for row in (before, after):
         if row is not None:
             _check_row(row, policy)
-    keys = {tuple([row[column] for column in policy.key]) for row in (before, after) if row is not None}
-    if len(keys) != 1:
-        raise ValueError("a change needs a row, and one key")
+    row = after if before is None else before
+    if row is None:
+        raise ValueError("a change needs a row")
+    key = tuple([row[column] for column in policy.key])
+    if before is not None and after is not None and key != tuple([after[column] for column in policy.key]):
+        raise ValueError("a change needs one key")
     if data["op"] != ("c" if before is None else "d" if after is None else "u"):
         raise ValueError(f"op {data['op']!r} does not fit its rows")
-    return Change(data["table"], keys.pop(), before, after, policy)
+    return Change(data["table"], key, before, after, policy)
 
 
 def _check_row(row: Row, policy: Policy) -> None:

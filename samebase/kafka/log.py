@@ -26,7 +26,7 @@ class KafkaLog:
 
     Where it ends is known from what was fetched and what was acknowledged to us, and asked for every `freshness`
     seconds: a record that another process has appended is seen as soon as it is fetched, a few milliseconds after its
-    append at the most. With `freshness` 0 every call asks the broker first.
+    append at the most; so are our own. With `freshness` 0 every call asks the broker first.
 
     Not to be used in a child process that was forked after it was opened.
     """
@@ -78,7 +78,9 @@ class KafkaLog:
             end = self._known_end()
             if offset > end:
                 raise LogLost(f"offset {offset} is asked for, {self._address} ends at {end}")
-        due = min(limit, end - offset)
+        # Who reads on need not wait for what was acknowledged to us a moment ago: it comes by itself, and wakes.
+        until = self._watch.end if self._reader.stands_at(offset) else end
+        due = min(limit, max(0, until - offset))
         try:
             records = self._reader.take(offset, due, limit, self._patience)
         except LogLost as error:

@@ -38,6 +38,10 @@ class Reader:
         self._thread = threading.Thread(target=self._fetch, name="kafka-fetch", daemon=True)
         self._thread.start()
 
+    def stands_at(self, offset: int) -> bool:
+        """Whether the last call to `take` ended there."""
+        return offset == self._next
+
     def take(self, offset: int, due: int, limit: int, seconds: float) -> Sequence[LogRecord]:
         """Records from `offset` on: at least `due`, at most `limit`. Fewer if they don't come within `seconds`, or if
         after some of them nothing comes for a moment (offsets may have gaps).

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from pymysqlreplication.constants import FIELD_TYPE
@@ -119,10 +120,19 @@ def _string(length_size: int, binary: bool, pad_to: int = 0) -> Reader:
     def read(data: bytes, position: int) -> tuple[Scalar, int]:
         start = position + length_size
         end = start + int.from_bytes(data[position:start], "little")
-        raw = data[start:end]
-        return (raw.ljust(pad_to, b"\0") if binary else raw.decode("utf-8")), end
+        return data[start:end].ljust(pad_to, b"\0"), end
 
-    return read
+    def read_text(data: bytes, position: int) -> tuple[Scalar, int]:
+        start = position + length_size
+        end = start + int.from_bytes(data[position:start], "little")
+        return data[start:end].decode(), end
+
+    def read_short_text(data: bytes, position: int) -> tuple[Scalar, int]:
+        start = position + 1
+        end = start + data[position]
+        return data[start:end].decode(), end
+
+    return read if binary else read_short_text if length_size == 1 else read_text
 
 
 def _variable(column: Any) -> Reader:
@@ -185,7 +195,14 @@ def _decimal(column: Any) -> Reader:
 
 def _fraction(value: int, fsp: int) -> str:
     """The printed fraction of a second from its stored number, which has an even number of digits."""
-    return f".{str(value).zfill(fsp + fsp % 2)[:fsp]}" if fsp else ""
+    return f".{value:0{fsp + fsp % 2}}"[: fsp + 1] if fsp else ""
+
+
+@lru_cache(maxsize=4096)
+def _second(stored: int) -> str:
+    """The printed second of a DATETIME. Rows that are written together share it."""
+    year, month = divmod(stored >> 22, 13)
+    return f"{year:04}-{month:02}-{stored >> 17 & 31:02} {stored >> 12 & 31:02}:{stored >> 6 & 63:02}:{stored & 63:02}"
 
 
 def _date(_column: Any) -> Reader:
@@ -201,11 +218,7 @@ def _datetime(column: Any) -> Reader:
 
     def read(data: bytes, position: int) -> tuple[Scalar, int]:
         middle, end = position + 5, position + 5 + extra
-        stored = int.from_bytes(data[position:middle], "big") - 0x8000000000
-        year, month = divmod(stored >> 22, 13)
-        text = (
-            f"{year:04}-{month:02}-{stored >> 17 & 31:02} {stored >> 12 & 31:02}:{stored >> 6 & 63:02}:{stored & 63:02}"
-        )
+        text = _second(int.from_bytes(data[position:middle], "big") - 0x8000000000)
         return text + _fraction(int.from_bytes(data[middle:end], "big"), fsp), end
 
     return read

@@ -95,17 +95,26 @@ def real_literal(value: Scalar) -> str:
 
 def literal(value: Scalar) -> str:
     """A value as SQL text, for a session with the mode that `connect` sets."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, str):
-        return f"'{escape_string(value)}'"
-    if isinstance(value, bytes):
-        return f"x'{value.hex()}'"
-    if isinstance(value, float):
-        # Without an exponent it would be a DECIMAL.
-        text = repr(value)
-        return text if "e" in text else text + "e0"
-    if isinstance(value, Decimal):
-        # With an exponent it would be a DOUBLE.
-        return format(value, "f")
-    return str(int(value))
+    return _LITERALS[type(value)](value)
+
+
+def _text_literal(value: Any) -> str:
+    return f"'{escape_string(value)}'"
+
+
+def _float_literal(value: Any) -> str:
+    # Without an exponent it would be a DECIMAL.
+    text = repr(value)
+    return text if "e" in text else text + "e0"
+
+
+_LITERALS: dict[type, Callable[[Any], str]] = {
+    type(None): lambda _: "NULL",
+    str: _text_literal,
+    bytes: lambda value: f"x'{value.hex()}'",
+    int: str,
+    bool: lambda value: str(int(value)),
+    float: _float_literal,
+    # With an exponent it would be a DOUBLE.
+    Decimal: lambda value: format(value, "f"),
+}

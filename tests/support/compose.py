@@ -132,13 +132,13 @@ class ComposeSystem:
             replicas = self.replicas(service)
             wait_for(lambda replicas=replicas: self._settled(replicas), f"{service} is settled", PATIENCE)  # type: ignore[misc]
             tables = tomllib.loads((CHECKOUT / "services" / service / "samebase.toml").read_text())["tables"]
-            queries = {table: f"SELECT * FROM {table}" for table in tables}
+            queries = [f"SELECT * FROM {table} ORDER BY 1, 2" for table in tables]
             # What was rejected, its origin alone has the content of.
-            queries["rejected"] = "SELECT `offset`, origin, seq, request, reason, `rows` FROM samebase.rejected"
-            for table, query in queries.items():
-                first, *others = (sorted(self.rows(replica, query)) for replica in replicas)
-                for replica, other in zip(replicas[1:], others, strict=True):
-                    assert other == first, f"{table} in {replica} differs from {replicas[0]}"
+            queries.append("SELECT `offset`, origin, seq, request, reason, `rows` FROM samebase.rejected ORDER BY 1, 3")
+            first, *others = (self.rows(replica, "; ".join(queries)) for replica in replicas)
+            for replica, other in zip(replicas[1:], others, strict=True):
+                missing, more = set(first) - set(other), set(other) - set(first)
+                assert other == first, f"{replica} differs from {replicas[0]}: {missing=} {more=}"
 
     def _settled(self, replicas: list[str]) -> bool:
         statuses = [self.status(replica) for replica in replicas]

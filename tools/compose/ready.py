@@ -32,25 +32,25 @@ def start(system: System, services: Collection[str], say: Say) -> None:
 
 def _wait(system: System, services: Collection[str], say: Say) -> None:
     began = said = moved = time.monotonic()
-    waiting: list[Container] = []
+    waiting: list[tuple[str, str]] = []
     restarting: dict[str, int] = {}
     while True:
         containers = system.containers()
-        now_waiting = [containers[name] for name in sorted(services) if not containers[name].well]
-        if not now_waiting:
+        unwell = [containers[name] for name in sorted(services) if not containers[name].well]
+        if not unwell:
             return
         now = time.monotonic()
-        if now_waiting != waiting:
-            waiting, moved = now_waiting, now
-        for container in waiting:
+        if waiting != (waiting := [(container.service, container.state) for container in unwell]):
+            moved = now
+        for container in unwell:
             restarting[container.service] = restarting.get(container.service, 0) + (container.state == "restarting")
             if _hopeless(container) or restarting[container.service] >= TRIES:
                 raise Refused(f"{container.service}: {_reason(system, container)}")
         if now - moved > PATIENCE_SECONDS:
-            raise Refused(f"gave up after {now - began:.0f} s: {_listed(system, waiting)}")
+            raise Refused(f"gave up after {now - began:.0f} s: {_listed(system, unwell)}")
         if now - said > SAY_SECONDS:
             said = now
-            say(f"waiting for {_listed(system, waiting)}")
+            say(f"waiting for {_listed(system, unwell)}")
         time.sleep(LOOK_SECONDS)
 
 

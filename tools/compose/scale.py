@@ -49,7 +49,12 @@ def _remove(system: System, replicas: list[str], say: Say) -> None:
         system.compose("stop", *running)
     for replica in replicas:
         if f"{replica}-sync" in system.containers():
-            _flush(system, replica)
+            try:
+                _flush(system, replica)
+            except Refused:
+                if replica in running:
+                    system.compose("start", replica)
+                raise
             for service in services_of(replica):
                 system.compose("rm", "--stop", "--force", service)
             volume = f"{system.project}_{replica}"
@@ -64,16 +69,21 @@ def _runs(system: System, service: str) -> bool:
 def _flush(system: System, replica: str) -> None:
     """Wait until all that was committed there is in the log."""
     deadline = time.monotonic() + FLUSH_SECONDS
-    while pending := _pending(system, replica):
+    while (pending := _pending(system, replica)) != 0:
+        if pending is None and not _runs(system, f"{replica}-sync"):
+            raise Refused(f"{replica} stays: its sync process, which knows what is in the log, does not run; make up")
         if time.monotonic() > deadline:
-            system.compose("start", replica)
-            raise Refused(f"{replica} stays: {pending} of its transactions are not in the log (does Kafka run?)")
+            what = (
+                "its sync process does not answer" if pending is None else f"{pending} transactions are not in the log"
+            )
+            raise Refused(f"{replica} stays: {what} (does Kafka run?)")
         time.sleep(LOOK_SECONDS)
 
 
-def _pending(system: System, replica: str) -> int:
+def _pending(system: System, replica: str) -> int | None:
+    """How many transactions are not in the log yet; None if sync does not answer."""
     told = system.try_compose("exec", "-T", f"{replica}-sync", "python", "-c", STATUS)
     if told.returncode:
-        raise Refused(f"{replica} stays: its sync process does not say whether all of its data is in the log; make up")
+        return None
     pending: int = json.loads(told.stdout)["pending"]
     return pending

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.compose import ComposeSystem, docker
+from tests.support.people import Person
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -55,6 +56,22 @@ def test_a_secret_that_is_missing_is_named(system: ComposeSystem) -> None:
         assert line == "samebase: rule-3: TODO_DATABASE_URL: Field required"
         assert "TODO_DATABASE_URL: Field required" in system.system.compose("logs", "rule-3")
     system.up()
+
+
+def test_a_replica_whose_writes_are_in_no_log_is_not_removed(system: ComposeSystem, ada: Person) -> None:
+    system.kill("kafka")
+    written = ada.call("POST", f"{system.api('rule-3')}/rule", json={"name": "only here"})
+    assert (written.status_code, written.headers["Replication"]) == (201, "pending")
+    assert "rule-3 stays: 1 transactions are not in the log" in refused(system, "scale", "--rule", "2")
+    system.bring_back("kafka")
+    system.wait_ready()
+    system.scale(rule=2)
+    key = written.json()["key"]
+    assert all(
+        system.rows(name, f"SELECT name FROM item WHERE id = '{key}'") == [("only here",)]
+        for name in ("rule-1", "rule-2")
+    )
+    system.scale(rule=3)
 
 
 @contextmanager

@@ -16,7 +16,11 @@ ENOUGH = 40
 """Answered writes before, while and after something happens."""
 MEMORY_MIB = 4096
 SHARE_SECONDS = 10.0
-KILLED = ["gateway", "kafka", *(f"rule-1{part}" for part in ("", "-sync", "-mysql")), "user-1", "user-1-mysql"]
+KILLED = [
+    "gateway",
+    "kafka",
+    *(f"{replica}{part}" for replica in ("rule-1", "user-1") for part in ("", "-sync", "-mysql")),
+]
 
 
 @pytest.fixture(scope="module")

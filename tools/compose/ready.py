@@ -40,8 +40,9 @@ def _wait(system: System, services: Collection[str], say: Say) -> None:
         if not unwell:
             return
         now = time.monotonic()
-        if waiting != (waiting := [(container.service, container.state) for container in unwell]):
-            moved = now
+        states = [(container.service, container.state) for container in unwell]
+        if states != waiting:
+            waiting, moved = states, now
         for container in unwell:
             restarting[container.service] = restarting.get(container.service, 0) + (container.state == "restarting")
             if _hopeless(container) or restarting[container.service] >= TRIES:

@@ -16,7 +16,7 @@ from bench.real.servers import DATABASE, MySql, session
 from bench.real.table import INSERT, TABLE, insert
 
 CLIENTS = 16
-POLL_SECONDS = 0.0005
+POLL_SECONDS = 0.001
 """How long the reader rests between two looks."""
 
 

@@ -172,7 +172,7 @@ class MySql(Container):
 
 
 def session(port: int, database: str | None = DATABASE) -> Any:
-    """A session on the server at a port of this machine."""
+    """A session on the server at a port of this machine; not encrypted, as those of replicas of either kind are not."""
     return pymysql.connect(
         host="127.0.0.1",
         port=port,
@@ -182,6 +182,7 @@ def session(port: int, database: str | None = DATABASE) -> Any:
         charset="utf8mb4",
         autocommit=True,
         connect_timeout=5,
+        ssl_disabled=True,
     )
 
 

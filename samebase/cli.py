@@ -16,7 +16,7 @@ from waitress.server import create_server
 
 from samebase import http, logs
 from samebase import preflight as checks
-from samebase.commands import log, rejected, snapshot, status, verify
+from samebase.commands import adopt, log, rejected, snapshot, status, verify
 from samebase.config import ConfigError, Settings, load_account_settings, load_settings, load_tables
 from samebase.core.errors import Misuse, Stop, Unavailable, UnknownHost, Unusable
 from samebase.desk import Desk
@@ -135,7 +135,7 @@ def accounts() -> None:
         _fail(f"the accounts were not made: {error}", 1)
 
 
-for command in (status.status, verify.verify, verify.repair, log.log):
+for command in (status.status, verify.verify, verify.repair, log.log, adopt.adopt):
     app.command()(command)
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(snapshot.app, name="snapshot")

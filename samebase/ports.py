@@ -82,6 +82,10 @@ class Log(Protocol):
     def close(self) -> None: ...
 
 
+ADOPTING = "none, an adoption that broke off"
+"""The identity that is noted as a database's log while its rows are being made the beginning of one."""
+
+
 class StoreTransaction(Protocol):
     """An open transaction of the store, with the rows that it read locked against the application's writes."""
 
@@ -100,6 +104,15 @@ class StoreTransaction(Protocol):
     def clear(self) -> None:
         """Delete every replicated row and every stored base row, unseen by the change log. Nobody else writes to a
         replicated table until this transaction ends: every commit on them is in the change log by now."""
+        ...
+
+    def everything(self) -> Iterator[Chunk]:
+        """Lock and read every row. When it ends, nobody else can write to a replicated table until this transaction
+        ends, and what was read is what is there."""
+        ...
+
+    def rebind(self, identity: str) -> None:
+        """Note another identity of the log than the one that is noted."""
         ...
 
     def load(self, chunks: Iterable[Chunk]) -> None:

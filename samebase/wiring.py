@@ -99,9 +99,15 @@ def _naming(setting: str) -> Iterator[None]:
 
 
 def databases(
-    url: str, tables: Mapping[str, Replicated], name: str, wake: Callable[[], None] = lambda: None
+    url: str,
+    tables: Mapping[str, Replicated],
+    name: str,
+    wake: Callable[[], None] = lambda: None,
+    *,
+    adopting: bool = False,
 ) -> Databases:
-    """A function that opens the change log and the store of the database that the URL names. Raises Misuse."""
+    """A function that opens the change log and the store of the database that the URL names; `adopting`: one that
+    is to be adopted. Raises Misuse."""
     match scheme_of(url):
         case "mysql" | "mysql+pymysql":
             from samebase.mysql.changes import MySqlChanges
@@ -118,7 +124,7 @@ def databases(
                 if not checked:  # not at every session: beginning again must be quick
                     require(address, tables)
                     checked = True
-                database = MySqlDatabase(address, tables, name)
+                database = MySqlDatabase(address, tables, name, adopting=adopting)
                 source = MySqlChanges(database, wake)
                 try:
                     return source, MySqlStore(database)
@@ -137,7 +143,7 @@ def databases(
 
             def open_sqlite() -> tuple[ChangeSource, Store]:
                 database = SqliteDatabase(path)
-                return SqliteChanges(database), SqliteStore(database, tables, name)
+                return SqliteChanges(database), SqliteStore(database, tables, name, adopting=adopting)
 
             return open_sqlite
     raise Misuse("the URL begins neither with mysql:// nor with sqlite:///")

@@ -106,6 +106,19 @@ class MemoryStoreTransaction:
     def clear(self) -> None:
         self.steps.append(lambda: _clear(self._database))
 
+    def everything(self) -> Iterator[Chunk]:
+        schema = self._database.schema
+        self._database.locked |= {(table, key) for table, rows in self._database.rows.items() for key in rows}
+        for table, rows in sorted(self._database.rows.items()):
+            columns = tuple(schema[table].columns)
+            yield Chunk(table, columns, [tuple([row[column] for column in columns]) for row in rows.values()])
+
+    def rebind(self, identity: str) -> None:
+        def note() -> None:
+            self._database.log_identity = identity
+
+        self.steps.append(note)
+
     def load(self, chunks: Iterable[Chunk]) -> None:
         schema = self._database.schema
         for table, columns, rows in chunks:

@@ -20,14 +20,22 @@ class Database:
     migrations makes the store look at the tables again."""
 
     def __init__(
-        self, address: Address, tables: Mapping[str, Replicated], name: str, lock_wait_seconds: int = 5
+        self,
+        address: Address,
+        tables: Mapping[str, Replicated],
+        name: str,
+        lock_wait_seconds: int = 5,
+        *,
+        adopting: bool = False,
     ) -> None:
         """`tables` are the ones to replicate; `name` begins the origin of a database that has none yet.
-        `lock_wait_seconds`: how long to wait for a row that the application has locked. Nothing connects yet."""
+        `lock_wait_seconds`: how long to wait for a row that the application has locked. `adopting`: a database that was
+        not replicated before may have rows (it is bound to ADOPTING then). Nothing connects yet."""
         self.address = address
         self.tables = tables
         self.name = name
         self.lock_wait_seconds = lock_wait_seconds
+        self._adopting = adopting
         self._schema: Schema | None = None
         self.layouts: Mapping[str, Layout] = {}
         """How to read and write each table of `schema()`."""
@@ -42,7 +50,7 @@ class Database:
                 try:
                     self._stale = False
                     schema = inspect(connection, self.address.database, self.tables)
-                    install(connection, schema, self.name)
+                    install(connection, schema, self.name, adopting=self._adopting)
                     self.layouts = {name: self._layout(connection, table) for name, table in schema.items()}
                 finally:
                     connection.close()

@@ -12,6 +12,7 @@ from samebase.core.errors import Diverged, Stop
 from samebase.core.types import Schema
 from samebase.mysql.connection import every, execute, one, quoted
 from samebase.mysql.stream import Position, file_number
+from samebase.ports import ADOPTING
 
 SCHEMA = "samebase"
 INTENT = "intent"
@@ -69,7 +70,7 @@ def server_end(connection: Connection[Any]) -> tuple[Position, str]:
     return Position(file_number(found[0]), found[1]), found[0]
 
 
-def install(connection: Connection[Any], schema: Schema, name: str) -> None:
+def install(connection: Connection[Any], schema: Schema, name: str, *, adopting: bool = False) -> None:
     """Create what is missing of the schema `samebase`. A database without an identity gets one: `name`@uuid.
 
     Raises Stop if a table that was not replicated before has rows, Diverged if the state here is another server's.
@@ -84,16 +85,21 @@ def install(connection: Connection[Any], schema: Schema, name: str) -> None:
     end, _ = server_end(connection)
     known = {found[0] for found in every(connection, "SELECT tbl FROM samebase.replicated")}
     for table in schema.keys() - known:
-        if one(connection, f"SELECT 1 FROM {quoted(table)} LIMIT 1") is not None:  # noqa: S608 - a quoted identifier
+        if not adopting and one(connection, f"SELECT 1 FROM {quoted(table)} LIMIT 1") is not None:  # noqa: S608 - a quoted identifier
             raise Stop(
-                f"table {table} has rows that the log knows nothing of: start with an empty table and insert them "
-                "when replication runs"
+                f"table {table} has rows that the log knows nothing of: start with an empty table, or see "
+                "samebase adopt"
             )
     if one(connection, "SELECT 1 FROM samebase.capture") is None:
         execute(connection, "INSERT IGNORE INTO samebase.capture VALUES (1, @@server_uuid, 0, %s)", end.seq)
     # Not even a moment's lock if it is there: another process may be at work in it.
     if one(connection, "SELECT 1 FROM samebase.replica") is None:
-        execute(connection, "INSERT IGNORE INTO samebase.replica (id, origin) VALUES (1, %s)", f"{name}@{uuid4()}")
+        execute(
+            connection,
+            "INSERT IGNORE INTO samebase.replica (id, origin, log_identity) VALUES (1, %s, %s)",
+            f"{name}@{uuid4()}",
+            ADOPTING if adopting else None,
+        )
     for table in schema.keys() - known:
         execute(connection, "INSERT IGNORE INTO samebase.replicated VALUES (%s)", table)
     if one(connection, "SELECT 1 FROM samebase.capture WHERE server_uuid = @@server_uuid") is None:

@@ -57,9 +57,10 @@ class Layout:
                 f"STRAIGHT_JOIN {self.name} AS t FORCE INDEX ({index}) ON {on} FOR UPDATE OF t"
             )
 
-    def everything(self) -> str:
-        """Every row, in the order of the keys."""
-        return f"SELECT {self._select} FROM {self.name} FORCE INDEX (PRIMARY) ORDER BY {self._select_key}"
+    def everything(self, lock: bool = False) -> str:
+        """Every row, in the order of the keys; `lock`: and keep others from writing."""
+        every = f"SELECT {self._select} FROM {self.name} FORCE INDEX (PRIMARY) ORDER BY {self._select_key}"
+        return f"{every} FOR SHARE" if lock else every
 
     def delete(self, keys: Iterable[Key]) -> Iterator[tuple[str, int]]:
         """Statements, and how many rows each must find."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ from samebase.core.types import (
 from samebase.mysql import state as kept
 from samebase.mysql.connection import connect, execute, one, translated
 from samebase.mysql.database import Database
+from samebase.mysql.statements import Layout
 from samebase.ports import Snapshot, grouped
 
 _AHEAD = 8
@@ -126,7 +127,7 @@ class MySqlStore:
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        schema = self.schema()
+        self.schema()
         with translated("reading a snapshot"):
             connection = connect(self._database.address)
             try:
@@ -134,17 +135,9 @@ class MySqlStore:
                 execute(connection, "SET SESSION net_write_timeout = 3600")
                 execute(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
                 state = kept.load(connection)
-                yield Snapshot(state, kept.every_rejection(connection), self._chunks(connection, schema))
+                yield Snapshot(state, kept.every_rejection(connection), _chunks(connection, self._database.layouts))
             finally:
                 connection.close()
-
-    def _chunks(self, connection: Connection[Any], schema: Schema) -> Iterator[Chunk]:
-        for name, table in schema.items():
-            columns = tuple(table.columns)
-            with connection.cursor(SSCursor) as cursor:
-                cursor.execute(self._database.layouts[name].everything())
-                for rows in grouped(cursor):
-                    yield Chunk(name, columns, rows)
 
     def close(self) -> None:
         if self._connection.open:
@@ -203,6 +196,13 @@ class MySqlTransaction:
         execute(self._connection, "DELETE FROM samebase.base")
         self.unfinished = False
 
+    def everything(self) -> Iterator[Chunk]:
+        yield from _chunks(self._connection, self._layouts, lock=True)
+
+    @translated("noting the log")
+    def rebind(self, identity: str) -> None:
+        execute(self._connection, "UPDATE samebase.replica SET log_identity = %s", identity)
+
     @translated("loading rows")
     def load(self, chunks: Iterable[Chunk]) -> None:
         self.unfinished = True
@@ -243,6 +243,14 @@ class MySqlTransaction:
             cursor.execute(_encoded(statement))
             rows: Sequence[Sequence[Any]] = cursor.fetchall()
             return rows
+
+
+def _chunks(connection: Connection[Any], layouts: Mapping[str, Layout], lock: bool = False) -> Iterator[Chunk]:
+    for name, layout in layouts.items():
+        with connection.cursor(SSCursor) as cursor:
+            cursor.execute(layout.everything(lock))
+            for rows in grouped(cursor):
+                yield Chunk(name, layout.columns, rows)
 
 
 def _encoded(statement: str) -> bytes:

@@ -21,16 +21,19 @@ UNDER_WAY = 200
 APPEND_SECONDS = 60.0
 
 
+Tell = Callable[[int], None]
+"""Told how many rows there are by now."""
+
+
 class Seeded(NamedTuple):
-    """What was published: the log's offset behind it, and the seq of its last transaction."""
+    """What was published: the log's offset behind it, the seq of its last transaction, and how many rows."""
 
     offset: int
     seq: int
+    rows: int
 
 
-def seed(
-    log: Log, origin: str, chunks: Iterable[Chunk], schema: Schema, *, clock: Clock, tell: Callable[[int], None]
-) -> Seeded:
+def seed(log: Log, origin: str, chunks: Iterable[Chunk], schema: Schema, *, clock: Clock, tell: Tell) -> Seeded:
     """Publish the rows as the log's beginning. Raises Refused for a log that is not empty.
 
     If it breaks off, the log holds a part of them: it has to be made anew.
@@ -49,7 +52,7 @@ def seed(
         rows += len(changes)
         tell(rows)
     _confirmed(under_way)
-    return Seeded(log.end(exact=True), seq)
+    return Seeded(log.end(exact=True), seq, rows)
 
 
 def _confirmed(appends: Sequence[Future[int]]) -> list[Future[int]]:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from samebase.core.errors import Stop
 from samebase.core.types import Schema, Table
+from samebase.ports import ADOPTING
 from samebase.replicated import Replicated
 from samebase.sqlite.connection import Database, quoted, translated
 from samebase.sqlite.preflight import inspect
@@ -17,7 +18,7 @@ from samebase.sqlite.triggers import INTENT_TRIGGER, LAST_CHANGE, TABLES, create
 
 
 @translated("installing the change log")
-def install(database: Database, tables: Mapping[str, Replicated], name: str) -> Schema:
+def install(database: Database, tables: Mapping[str, Replicated], name: str, *, adopting: bool = False) -> Schema:
     """Create or complete everything named samebase_* in one transaction, and return the replicated tables.
 
     A database without an identity gets one: `name`@uuid. Changes that are captured already stay. A service should be
@@ -31,18 +32,21 @@ def install(database: Database, tables: Mapping[str, Replicated], name: str) -> 
         for statement in TABLES:
             connection.execute(statement)
         if connection.execute("SELECT count(*) FROM samebase_replica").fetchone()[0] == 0:
-            connection.execute("INSERT INTO samebase_replica (id, origin) VALUES (1, ?)", (f"{name}@{uuid4()}",))
+            connection.execute(
+                "INSERT INTO samebase_replica (id, origin, log_identity) VALUES (1, ?, ?)",
+                (f"{name}@{uuid4()}", ADOPTING if adopting else None),
+            )
             connection.execute("INSERT INTO samebase_guard VALUES (0, 0)")
             connection.execute("INSERT INTO sqlite_sequence VALUES ('samebase_change', 0)")
         wanted = {"samebase_intent_insert": INTENT_TRIGGER}
         for table in schema.values():
-            _complete_shadow(connection, table)
+            _complete_shadow(connection, table, adopting)
             wanted |= triggers(table)
         _replace_triggers(connection, wanted)
     return schema
 
 
-def _complete_shadow(connection: sqlite3.Connection, table: Table) -> None:
+def _complete_shadow(connection: sqlite3.Connection, table: Table, adopting: bool) -> None:
     known = {name for (name,) in connection.execute("SELECT name FROM samebase_column WHERE tbl = ?", (table.name,))}
     missing = known - table.columns.keys()
     if missing:
@@ -51,10 +55,10 @@ def _complete_shadow(connection: sqlite3.Connection, table: Table) -> None:
         )
     since = 0
     if not known:
-        if connection.execute(f"SELECT EXISTS (SELECT 1 FROM {quoted(table.name)})").fetchone()[0]:
+        if not adopting and connection.execute(f"SELECT EXISTS (SELECT 1 FROM {quoted(table.name)})").fetchone()[0]:
             raise Stop(
-                f"table {table.name} has rows that the log knows nothing of: start with an empty table and insert them "
-                "when replication runs"
+                f"table {table.name} has rows that the log knows nothing of: start with an empty table, or see "
+                "samebase adopt"
             )
         connection.execute(create_shadow(table))
     else:

@@ -23,18 +23,22 @@ from samebase.sqlite.install import install
 class SqliteStore:
     """Store of a replica. Its locks are SQLite's only one: while a transaction is open nobody else can write."""
 
-    def __init__(self, database: Database, tables: Mapping[str, Replicated], name: str) -> None:
-        """`tables` are the ones to replicate; `name` begins the origin of a database that has none yet."""
+    def __init__(
+        self, database: Database, tables: Mapping[str, Replicated], name: str, *, adopting: bool = False
+    ) -> None:
+        """`tables` are the ones to replicate; `name` begins the origin of a database that has none yet. `adopting`: a
+        database that was not replicated before may have rows (it is bound to ADOPTING then)."""
         self._database = database
         self._tables = tables
         self._name = name
+        self._adopting = adopting
         self._schema: Schema = {}
         self._schema_version = -1
 
     @translated("inspecting the schema")
     def schema(self) -> Schema:
         if self._current_version() != self._schema_version:
-            schema = install(self._database, self._tables, self._name)
+            schema = install(self._database, self._tables, self._name, adopting=self._adopting)
             if schema != self._schema:
                 self._schema = schema
             self._schema_version = self._current_version()
@@ -184,6 +188,12 @@ class SqliteTransaction:
             for name in self._schema:
                 self._connection.execute(f"DELETE FROM {quoted(name)}")
             self._connection.execute("DELETE FROM samebase_base")
+
+    def everything(self) -> Iterator[Chunk]:
+        yield from _chunks(self._connection, self._schema)
+
+    def rebind(self, identity: str) -> None:
+        self._connection.execute("UPDATE samebase_replica SET log_identity = ?", (identity,))
 
     @translated("loading rows")
     def load(self, chunks: Iterable[Chunk]) -> None:

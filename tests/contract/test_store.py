@@ -350,6 +350,21 @@ def test_loading_that_breaks_off_leaves_the_database_as_it_was(bench: Bench) -> 
     assert bench.rows("item") == [item("a")]
 
 
+def test_everything_is_read_under_lock_and_another_log_noted(bench: Bench) -> None:
+    rows = [item(f"k{number:04}") for number in range(1500)]
+    with bench.transaction() as tx:
+        for row in rows:
+            tx.insert("item", row)
+    with bench.store.begin(0) as tx:
+        chunks = [found for found in tx.everything() if found.table == "item"]
+        with pytest.raises(Exception), bench.transaction() as application:  # noqa: B017 - each engine has its own
+            application.update("item", ("k0007",), {"n": 1})
+        tx.write(Write(0, 5))
+        tx.rebind("another")
+    assert [dict(zip(one.columns, row, strict=True)) for one in chunks for row in one.rows] == rows
+    assert bench.store.bound() == "another"
+
+
 def test_everything_is_cleared_unseen_and_can_be_loaded_anew(bench: Bench) -> None:
     with bench.transaction() as tx:
         tx.insert("item", item("a"))

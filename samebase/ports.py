@@ -23,6 +23,22 @@ class LogRecord(NamedTuple):
     value: bytes
 
 
+READ_BYTES = 4 * 2**20
+"""A read of the log ends with the record that makes it so large."""
+
+
+def bounded(records: Iterable[LogRecord]) -> list[LogRecord]:
+    """The records, up to the one that makes READ_BYTES of them."""
+    taken: list[LogRecord] = []
+    size = 0
+    for record in records:
+        taken.append(record)
+        size += len(record.value)
+        if size >= READ_BYTES:
+            break
+    return taken
+
+
 class ChangeSource(Protocol):
     """The local change log: what this database's users committed, never what the sync process applied."""
 
@@ -66,7 +82,8 @@ class Log(Protocol):
         ...
 
     def read(self, offset: int, limit: int) -> Sequence[LogRecord]:
-        """At most `limit` records from `offset` on, in order; empty at the end, without waiting.
+        """At most `limit` records from `offset` on, in order, and about READ_BYTES of them at most, but one always;
+        empty at the end, without waiting.
         Raises LogLost if `offset` lies before `begin()` or beyond `end()`, or if the identity changed."""
         ...
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from samebase import metrics
-from samebase.core.errors import LogLost, Restart, SchemaBehind, TooLarge, Unavailable, Unreadable
+from samebase.core.errors import Busy, LogLost, Restart, SchemaBehind, TooLarge, Unavailable, Unreadable
 from samebase.core.replica import Replica
 from samebase.core.types import Commit, Concerned, Entry, Publish, Record, Rows, Schema, Transaction, Verdict, Write
 from samebase.core.wire import decode, encode
@@ -24,11 +25,17 @@ from samebase.ports import ChangeSource, Clock, Log, LogRecord, Store, StoreTran
 from samebase.progress import Position, Progress
 
 CAPTURE_LIMIT = 500
-"""Commits that are captured in one go."""
+CAPTURE_BYTES = 4 * 2**20
+FIRST_CAPTURE_LIMIT = 50
+"""Commits that are captured in one go, and how large they are together, if they are like those before them; and the
+first time, when nothing is known of them."""
 UNLOGGED_LIMIT = 2_000
+UNLOGGED_BYTES = 16 * 2**20
 """Transactions on their way into the log, at most; beyond that capturing waits (they are safe in the change log)."""
+LOCK_TRIES = 5
+"""How often a batch is tried that the database takes back because of locks."""
 HELD_LIMIT = 2_000
-"""Commits that are captured, at most, while the log is away: those who ask about them know them then."""
+"""Commits that are captured, at most, while the log is away: those who ask about them are told."""
 AWAY_POLL_SECONDS = 0.1
 MEASURE_SECONDS = 1.0
 """While the log is away: how often it is asked, and how often it is looked how much is pending."""
@@ -93,7 +100,9 @@ class Session:
         self._boundary = Boundary(self._replica, self._log, self._store, self._capture_all, self._publish)
         self._position = state.reread
         self._log_end = self._log.end(exact=True)
-        self._unlogged: deque[tuple[Transaction, list[Future[int]]]] = deque()
+        self._unlogged: deque[_Unlogged] = deque()
+        self._unlogged_bytes = 0
+        self._capture_limit = min(FIRST_CAPTURE_LIMIT, CAPTURE_LIMIT)
         self._republished: Future[int] | None = None
         self._moved_at = clock.monotonic()
         self._forgotten, self._forgot_at = state.settled, clock.monotonic()
@@ -104,6 +113,7 @@ class Session:
         self._away_since: float | None = None
         self._measured_at = float("-inf")
         self._held: list[Publish] = []
+        self._waiting = 0
         self._refusing: bool | None = None  # an earlier session may have left it so
 
     def run(self, stop: threading.Event) -> None:
@@ -215,11 +225,12 @@ class Session:
 
     def _capture(self) -> bool:
         """Read local commits and publish them. Returns whether there may be more."""
-        if len(self._unlogged) >= UNLOGGED_LIMIT:
+        if len(self._unlogged) >= UNLOGGED_LIMIT or self._unlogged_bytes >= UNLOGGED_BYTES:
             return False
-        commits = self._source.read(self._replica.last_captured, CAPTURE_LIMIT)
+        limit = self._capture_limit
+        commits = self._source.read(self._replica.last_captured, limit)
         self._publish(self._take(commits))
-        return len(commits) == CAPTURE_LIMIT
+        return len(commits) == limit
 
     def _take(self, commits: Sequence[Commit]) -> list[Publish]:
         publishes = []
@@ -253,8 +264,13 @@ class Session:
             return None
         futures = self._log.append_all([record for group in groups for record in group])
         taken = iter(futures)
+        total = 0
         for publish, group in zip(publishes, groups, strict=True):
-            self._unlogged.append((publish.transaction, [next(taken) for _ in group]))
+            size = sum(len(record.value) for record in group)
+            self._unlogged.append(_Unlogged(publish.transaction, [next(taken) for _ in group], size))
+            total += size
+        self._unlogged_bytes += total
+        self._capture_limit = max(1, min(CAPTURE_LIMIT, CAPTURE_BYTES * len(publishes) // total))
         metrics.published.inc(len(publishes))
         return futures[-1]
 
@@ -262,8 +278,9 @@ class Session:
         """Look which appends the log has confirmed: in order, so that level `log` speaks for all earlier ones too. One
         that failed raises: the next session publishes everything pending again."""
         logged = []
-        while self._unlogged and all(future.done() for future in self._unlogged[0][1]):
-            transaction, futures = self._unlogged.popleft()
+        while self._unlogged and all(future.done() for future in self._unlogged[0].futures):
+            transaction, futures, size = self._unlogged.popleft()
+            self._unlogged_bytes -= size
             offset = max(future.result() for future in futures)
             logged.append(transaction)
             note(transaction.traceparent, "published", request=transaction.request, seq=transaction.seq, offset=offset)
@@ -300,14 +317,15 @@ class Session:
             self._away_since = now
             log_line.warning("the log is away", reason=reason)
         complete = False
-        if self._replica.pending < HELD_LIMIT:
-            commits = self._source.read(self._replica.last_captured, CAPTURE_LIMIT)
+        if self._replica.pending < HELD_LIMIT and self._waiting < UNLOGGED_BYTES:
+            commits = self._source.read(self._replica.last_captured, self._capture_limit)
             self._held += self._take(commits)
-            complete = len(commits) < CAPTURE_LIMIT
-        if now - self._measured_at >= MEASURE_SECONDS and not self._refusing:
+            complete = len(commits) < self._capture_limit
+        if now - self._measured_at >= MEASURE_SECONDS:
             self._measured_at = now
+            self._waiting = self._source.size(self._replica.settled)
             old = now - self._away_since >= self._pace.pending_max_age_seconds and self._replica.pending > 0
-            if old or self._source.size(self._replica.settled) >= self._pace.pending_max_bytes:
+            if old or self._waiting >= self._pace.pending_max_bytes:
                 self._refuse(True)
         position = replace(self._where(), reason=reason, writes="none" if self._refusing else "merge")
         if complete:
@@ -334,7 +352,7 @@ class Session:
         """Decide and write one batch, as core/replica.py orders it."""
         began = self._clock.monotonic()
         try:
-            write, late = self._write(entries)
+            write, late = self._locked(entries)
         except SchemaBehind as error:
             # What stands before the entry that has to wait is applied all the same.
             before = tuple(entry for entry in entries if entry.offset < error.offset)
@@ -364,9 +382,19 @@ class Session:
             log_line.warning("an own entry was lost: publishing again", offset=write.gap, pending=self._replica.pending)
             self._republish()
 
-    def _write(self, entries: tuple[Entry, ...]) -> tuple[Write, list[Publish]]:
+    def _locked(self, entries: tuple[Entry, ...]) -> tuple[Write, list[Publish]]:
         """The batch's Write, committed, and what was captured meanwhile: it is published after the commit."""
         late: list[Publish] = []
+        for _ in range(LOCK_TRIES - 1):
+            try:
+                return self._write(entries, late), late
+            except Busy as error:
+                # R6: with the application's locks gone the same batch is decided again; others' work may have come in.
+                log_line.info("a batch is tried again", reason=str(error))
+        return self._write(entries, late), late
+
+    def _write(self, entries: tuple[Entry, ...], late: list[Publish]) -> Write:
+        """The batch's Write, committed. What is captured meanwhile is added to `late`."""
         with self._store.begin(self._replica.offset) as transaction:
             concerned = self._replica.concerned(entries)
             rows = Rows()
@@ -374,19 +402,20 @@ class Session:
                 rows = _read(transaction, concerned, rows)
                 # The barrier: every commit on a locked row is in the change log by now.
                 captured = self._capture_all()
-                late += captured
+                late.extend(captured)
                 if captured or concerned.capture_first:
                     concerned = replace(self._replica.concerned(entries), capture_first=False)
             write = self._replica.delivered(entries, rows)
             transaction.write(write)
-        return write, late
+        return write
 
     def _capture_all(self) -> list[Publish]:
         publishes: list[Publish] = []
+        limit = self._capture_limit
         while True:
-            commits = self._source.read(self._replica.last_captured, CAPTURE_LIMIT)
+            commits = self._source.read(self._replica.last_captured, limit)
             publishes += self._take(commits)
-            if len(commits) < CAPTURE_LIMIT:
+            if len(commits) < limit:
                 return publishes
 
     def _gap_is_news(self, offset: int) -> bool:
@@ -415,6 +444,14 @@ class Session:
         metrics.pending.set(position.pending)
         metrics.rejected.set(position.rejected)
         return position
+
+
+class _Unlogged(NamedTuple):
+    """A transaction on its way into the log; `size` in bytes."""
+
+    transaction: Transaction
+    futures: list[Future[int]]
+    size: int
 
 
 class _LogAway(Unavailable):

@@ -15,6 +15,7 @@ SamebaseError
 └── Restart: throw the core away, read the state again, go on
     ├── Fenced              another process moved the stored offset
     └── Unavailable         database or log do not answer for now
+        ├── Busy            a lock could not be had: the same again may succeed at once
         └── UnknownHost     their host's name means nothing (yet)
 """
 
@@ -77,6 +78,10 @@ class Fenced(Restart):
 
 class Unavailable(Restart):
     """The database or the log does not answer for now."""
+
+
+class Busy(Unavailable):
+    """The database took back the transaction because of locks: the same again may succeed at once."""
 
 
 class UnknownHost(Unavailable):

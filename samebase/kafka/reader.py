@@ -9,13 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from samebase.core.errors import LogLost
 from samebase.kafka.config import FETCHED_LIMIT_KB, KafkaAddress, LogLines, consumer
 from samebase.kafka.errors import LOST, MISSING, Trouble
-from samebase.ports import LogRecord
+from samebase.ports import READ_BYTES, LogRecord, bounded
 
 _BATCH = 1_000
 _POLL_SECONDS = 0.1
@@ -43,8 +44,8 @@ class Reader:
         return offset == self._next
 
     def take(self, offset: int, due: int, limit: int, seconds: float) -> Sequence[LogRecord]:
-        """Records from `offset` on: at least `due`, at most `limit`. Fewer if they don't come within `seconds`, or if
-        after some of them nothing comes for a moment (offsets may have gaps).
+        """Records from `offset` on: at least `due`, at most `limit`, but no more than READ_BYTES. Fewer if they don't
+        come within `seconds`, or if after some of them nothing comes for a moment (offsets may have gaps).
 
         Raises LogLost if the topic doesn't hold that offset, and what the fetching thread has run into.
         """
@@ -53,7 +54,7 @@ class Reader:
             if offset != self._next:
                 self._move(offset)
             have = -1
-            while self._failure is None and len(self._buffer) < due:
+            while self._failure is None and len(self._buffer) < due and self._bytes < READ_BYTES:
                 left = deadline - time.monotonic()
                 if left <= 0 or have == len(self._buffer) > 0:
                     break
@@ -61,7 +62,9 @@ class Reader:
                 self._changed.wait(min(left, _SILENCE_SECONDS) if have else left)
             if not self._buffer and self._failure is not None:
                 raise self._failure
-            records = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+            records = bounded(islice(self._buffer, limit))
+            for _ in records:
+                self._buffer.popleft()
             if records:
                 self._bytes -= sum(len(record.value) for record in records)
                 self._next = records[-1].offset + 1

@@ -8,7 +8,7 @@ from itertools import count
 
 from samebase.core.errors import LogLost, Unavailable
 from samebase.core.types import Record
-from samebase.ports import LogRecord
+from samebase.ports import LogRecord, bounded
 
 _identities = count(1)
 
@@ -42,7 +42,8 @@ class MemoryLog:
         if not self.begin() <= offset <= self.end():
             raise LogLost(f"offset {offset} is asked for, the log holds {self.begin()} to {self.end()}")
         start = offset - self._first
-        return [LogRecord(offset + index, value) for index, value in enumerate(self._values[start : start + limit])]
+        values = enumerate(self._values[start : start + limit])
+        return bounded(LogRecord(offset + index, value) for index, value in values)
 
     def begin(self) -> int:
         return self._first

@@ -11,7 +11,7 @@ from samebase.core.errors import Stop
 from samebase.mysql.connection import Address, execute, quoted, settings, translated
 from samebase.mysql.install import SCHEMA
 
-SYNC_GLOBAL = "REPLICATION SLAVE, REPLICATION CLIENT, SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN"
+SYNC_GLOBAL = "REPLICATION SLAVE, REPLICATION CLIENT, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN"
 """To read the binary log, to ask where it ends, to write without writing to it (sql_log_bin = 0), to make the server
 read_only when too much is pending, and to write all the same."""
 

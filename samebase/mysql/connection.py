@@ -14,7 +14,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 from pymysql.converters import encoders
 
-from samebase.core.errors import Diverged, Misuse, SamebaseError, Stop, Unavailable, UnknownHost
+from samebase.core.errors import Busy, Diverged, Misuse, SamebaseError, Stop, Unavailable, UnknownHost
 from samebase.mysql.values import CONVERTERS
 
 PASSING = frozenset(
@@ -32,8 +32,6 @@ PASSING = frozenset(
         1161,  # network write timeout
         1184,  # aborted connection
         1203,  # too many connections of this user
-        1205,  # lock wait timeout
-        1213,  # deadlock
         1317,  # query interrupted
         1927,  # connection killed
         2002,  # cannot connect (socket)
@@ -47,6 +45,7 @@ PASSING = frozenset(
     }
 )
 """Error codes of what may come right by itself."""
+LOCKED = frozenset({1205, 1213})  # lock wait timeout, deadlock
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -159,6 +158,8 @@ def _meaning(error: pymysql.MySQLError) -> type[SamebaseError]:
     code = error.args[0] if error.args else 0
     if isinstance(getattr(error, "original_exception", None), socket.gaierror):
         return UnknownHost
+    if code in LOCKED:
+        return Busy
     return Unavailable if code in PASSING or isinstance(error, pymysql.InterfaceError) else Stop
 
 

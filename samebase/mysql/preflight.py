@@ -132,15 +132,15 @@ def _privileges(
         finally:
             stream.close()
 
-    def stay_writable() -> None:
+    def change_variables() -> None:
+        unlogged()
         execute(connection, "SET GLOBAL read_only = @@GLOBAL.read_only")
 
     def stay_online() -> None:
         # Of all statements without effect, the one that needs it.
         execute(connection, "SET GLOBAL offline_mode = @@GLOBAL.offline_mode")
 
-    yield _allowed("SESSION_VARIABLES_ADMIN", "on *.*", unlogged)
-    yield _allowed("SYSTEM_VARIABLES_ADMIN", "on *.*", stay_writable)
+    yield _allowed("SYSTEM_VARIABLES_ADMIN", "on *.*", change_variables)
     yield _allowed("CONNECTION_ADMIN", "on *.*", stay_online)
     yield _allowed("REPLICATION CLIENT", "on *.*", position)
     if readable:

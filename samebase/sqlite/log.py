@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from samebase.core.errors import LogLost, SamebaseError, Stop
 from samebase.core.types import Record
-from samebase.ports import LogRecord
+from samebase.ports import LogRecord, bounded
 from samebase.sqlite.connection import translated
 
 
@@ -89,12 +89,12 @@ class SqliteLog:
     def read(self, offset: int, limit: int) -> Sequence[LogRecord]:
         with self._transaction("DEFERRED"):
             self._check()
-            records = [
+            records = bounded(
                 LogRecord(*found)
                 for found in self._connection.execute(
                     "SELECT offset, value FROM entries WHERE offset >= ? ORDER BY offset LIMIT ?", (offset, limit)
                 )
-            ]
+            )
             if not records or records[0].offset != offset:
                 begin, end = self._begin(), self._end()
                 if not begin <= offset <= end:

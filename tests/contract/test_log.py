@@ -250,3 +250,19 @@ def test_the_fake_delays_reorders_repeats_and_loses_on_demand() -> None:
             lost.result()
     append(log, "f")
     assert log.end() == 6
+
+
+def test_a_read_of_large_records_ends_early_and_goes_on_where_it_ended(logs: Logs) -> None:
+    log = logs.open()
+    values = [bytes([65 + number]) * 900_000 for number in range(12)]
+    for value in values:
+        log.append_all([Record(value, {})])[0].result(20)
+    found: list[bytes] = []
+    reads = 0
+    while len(found) < 12:
+        records = log.read(len(found), 100)
+        assert 1 <= len(records) <= 5, "4 MiB, and the record that makes it so many"
+        found += [record.value for record in records]
+        reads += 1
+    assert found == values
+    assert reads >= 3

@@ -94,7 +94,8 @@ def test_the_accounts_have_what_they_need(accounts: Server) -> None:
 @pytest.mark.parametrize(
     ("privilege", "where"),
     [
-        ("SESSION_VARIABLES_ADMIN", "*.*"),
+        ("SYSTEM_VARIABLES_ADMIN", "*.*"),
+        ("CONNECTION_ADMIN", "*.*"),
         ("REPLICATION CLIENT", "*.*"),
         ("REPLICATION SLAVE", "*.*"),
         ("SELECT", "app.*"),

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from structlog.testing import capture_logs
 
-from samebase.core.errors import Pause, Stop, Unavailable, UnknownHost, Unusable
-from samebase.core.types import Commit, Policy, Table
+from samebase.core.errors import Busy, Pause, Stop, Unavailable, UnknownHost, Unusable
+from samebase.core.types import Commit, Concerned, Policy, Table
 from samebase.memory.changes import MemoryChanges
 from samebase.memory.database import MemoryDatabase
 from samebase.memory.log import MemoryLog
-from samebase.memory.store import MemoryStore
+from samebase.memory.store import MemoryStore, MemoryStoreTransaction
 from samebase.progress import Progress
 from samebase.runner import Runner
-from samebase.session import Pace, Surroundings
+from samebase.session import LOCK_TRIES, Pace, Surroundings
 from samebase.wiring import SystemClock
 from tests.support.replicas import wait_for
 
@@ -123,6 +124,38 @@ def test_a_setting_that_cannot_be_used_any_more_halts_a_process_that_ran() -> No
         wait_for(process.is_at("ready", None), "it is ready")
         source.broken = True
         wait_for(process.is_at("stopped", "SAMEBASE_DATABASE: access denied"), "it is stopped")
+
+
+def test_a_batch_that_the_database_takes_back_because_of_locks_is_tried_again() -> None:
+    """And what was captured in it meanwhile is published all the same."""
+    log = MemoryLog()
+    theirs, mine = MemoryDatabase(SCHEMA, "theirs"), MemoryDatabase(SCHEMA, "mine")
+    taken_back: list[int] = []
+    connected: list[int] = []
+
+    class Contended(MemoryStore):
+        @contextmanager
+        def begin(self, was_offset: int) -> Iterator[MemoryStoreTransaction]:
+            with super().begin(was_offset) as transaction:
+                if len(taken_back) < LOCK_TRIES - 1:
+                    taken_back.append(was_offset)
+                    with mine.transaction() as application:
+                        application.insert("item", {"id": f"mine-{len(taken_back)}"})
+                    transaction.read(Concerned())
+                    raise Busy("deadlock")
+                yield transaction
+
+    def connect() -> Surroundings:
+        connected.append(1)
+        return Surroundings(MemoryChanges(mine), log, Contended(mine))
+
+    with Process(lambda: Surroundings(MemoryChanges(theirs), log, MemoryStore(theirs))), Process(connect) as process:
+        wait_for(process.is_at("ready", None), "it is ready")
+        with theirs.transaction() as application:
+            application.insert("item", {"id": "theirs"})
+        wait_for(lambda: mine.rows == theirs.rows and len(mine.rows["item"]) == LOCK_TRIES, "both have all")
+    assert len(connected) == 1, "no session was lost"
+    assert len(taken_back) == LOCK_TRIES - 1
 
 
 def test_each_reason_is_told_once_and_only_a_defect_with_a_traceback() -> None:

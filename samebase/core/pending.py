@@ -7,7 +7,8 @@ Invariants, for every key that a pending transaction touches (a *touched* key):
   after a restart, that `before` is the base row.
 - `doomed[seq]` says that replay skips this certified transaction for now, and why.
 
-Everything is indexed by key and by unique value; no operation scans the pending transactions.
+Everything is indexed by key and by unique value; no operation scans the pending transactions. What the indexes hold are
+lists, of one element mostly: an empty deque takes 700 bytes, and moving a hot key's list up by one is a memmove.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class Pending:
         self.stored = set(stored)
         self.doomed: dict[int, Conflict] = {}
         self._loaded = stored
-        self._changes: dict[RowId, deque[tuple[Transaction, Change]]] = {}
-        self._certified_rows: dict[RowId, deque[Transaction]] = {}
-        self._certified_uniques: dict[UniqueId, deque[Transaction]] = {}
+        self._changes: dict[RowId, list[tuple[Transaction, Change]]] = {}
+        self._certified_rows: dict[RowId, list[Transaction]] = {}
+        self._certified_uniques: dict[UniqueId, list[Transaction]] = {}
         self._base_holders: dict[UniqueId, Key] = {}
 
     def __len__(self) -> int:
@@ -48,14 +49,14 @@ class Pending:
             id = (change.table, change.key)
             changes = self._changes.get(id)
             if changes is None:
-                changes = self._changes[id] = deque()
+                changes = self._changes[id] = []
                 self.set_base(id, self._loaded.pop(id) if id in self._loaded else change.before, change)
             changes.append((transaction, change))
             if transaction.certified:
-                self._certified_rows.setdefault(id, deque()).append(transaction)
+                self._certified_rows.setdefault(id, []).append(transaction)
         if transaction.certified:
             for unique in footprint_uniques(transaction.changes):
-                self._certified_uniques.setdefault(unique, deque()).append(transaction)
+                self._certified_uniques.setdefault(unique, []).append(transaction)
 
     def check_complete(self) -> None:
         """Once the local change log has been read to its end: every stored base row has its pending transaction."""
@@ -114,7 +115,7 @@ class Pending:
         for change in transaction.changes:
             id = (change.table, change.key)
             changes = self._changes[id]
-            changes.popleft()
+            del changes[0]
             if not changes:
                 del self._changes[id]
                 self.set_base(id, None, change)
@@ -127,7 +128,7 @@ class Pending:
         return transaction
 
 
-def _drop(index: dict[K, deque[Transaction]], key: K) -> None:
-    index[key].popleft()
+def _drop(index: dict[K, list[Transaction]], key: K) -> None:
+    del index[key][0]
     if not index[key]:
         del index[key]

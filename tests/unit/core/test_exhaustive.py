@@ -86,7 +86,7 @@ def _fork(value: Any, memo: dict[int, Any]) -> Any:
                 copy.__dict__[name] = item if name in SHARED else _fork(item, memo)
         return memo[id(value)]
     if kind is dict:
-        return {key: item.copy() if type(item) is deque else item for key, item in value.items()}
+        return {key: item.copy() if type(item) is list else item for key, item in value.items()}
     return value.copy() if kind in (list, deque, set) else value
 
 

@@ -136,13 +136,13 @@ class MySql(Container):
             (f"--server-id={next(_numbers)}", f"--port={self.port}", *SETTINGS),
         )
         try:
-            until(self._answers, f"{self.name} answering", _START_SECONDS, 0.2)
+            until(self.answers, f"{self.name} answering", _START_SECONDS, 0.2)
             self.execute(f"CREATE DATABASE {DATABASE}")
         except BaseException:
             self.remove()
             raise
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         self.check()
         try:
             self.session(None).close()

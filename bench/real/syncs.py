@@ -23,32 +23,34 @@ _START_SECONDS = 60
 class Sync:
     """The sync process of one replica. It can be stopped and started again."""
 
-    def __init__(self, server: MySql, log: str, directory: Path) -> None:
-        """`log`: URL of the log. Nothing runs yet."""
+    def __init__(self, server: MySql, log: str, directory: Path, **settings: str) -> None:
+        """`log`: URL of the log. `settings`: more environment variables. Nothing runs yet."""
         self.server = server
         self._directory = directory
         self._log_lines = directory / f"{server.name}.log"
         listen = f"127.0.0.1:{free_port()}"
         self.url = f"http://{listen}"
-        self._environment = {
+        self.environment = {
             "SAMEBASE_NAME": server.name,
             "SAMEBASE_DATABASE": server.url(),
             "SAMEBASE_LOG": log,
             "SAMEBASE_TABLES": str(directory / "tables.toml"),
             "SAMEBASE_LISTEN": listen,
             "SAMEBASE_LOG_FORMAT": "json",
+            **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
         self._http.trust_env = False
 
-    def start(self) -> float:
-        """Start it. Returns when its session began, as time.time() tells it; it works from then on."""
+    def start(self, seconds: float = _START_SECONDS) -> float:
+        """Start it; its session must begin within so many seconds. Returns when that was, as time.time() tells it; it
+        works from then on."""
         lines = self._log_lines.open("wb")
         command = [str(Path(sys.executable).with_name("samebase")), "run"]
-        self._process = subprocess.Popen(command, env=self._environment, stderr=lines, stdout=lines)
+        self._process = subprocess.Popen(command, env=self.environment, stderr=lines, stdout=lines)
         lines.close()
-        until(lambda: self._began() is not None, "a session of sync", _START_SECONDS, 0.002)
+        until(lambda: self._began() is not None, "a session of sync", seconds, 0.002)
         began = self._began()
         assert began is not None  # noqa: S101 - it was awaited
         return began
@@ -74,6 +76,14 @@ class Sync:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has written to its log."""
+        return [json.loads(line) for line in self._log_lines.read_text().splitlines() if line.startswith("{")]
 
     @property
     def pid(self) -> int:

@@ -14,9 +14,9 @@ from samebase.core.wire import encode
 from samebase.ports import Clock, Log
 from samebase.snapshot.errors import Refused
 
-ROWS = 500
-"""Of a transaction, at most."""
-UNDER_WAY = 200
+ROWS = 20
+"""Of a transaction, at most: whoever applies them takes hundreds of transactions at once, and holds them in memory."""
+UNDER_WAY = 5_000
 """Appends that the log has not confirmed, at most."""
 APPEND_SECONDS = 60.0
 

@@ -33,7 +33,7 @@ from samebase.snapshot import digest, stream
 from samebase.snapshot.shape import hash_of, shape_of
 from samebase.wiring import databases
 
-NICENESS = 5
+NICENESS = 10
 
 
 def main() -> None:

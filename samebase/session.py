@@ -202,8 +202,8 @@ class Session:
             self._settle_publishes()  # raises if one has failed: then all is published again
             log_line.warning("the log is back", away_seconds=round(self._clock.monotonic() - self._away_since, 1))
             self._away_since = None
-        more = self._capture()
         self._settle_publishes()
+        more = self._capture()
         with _asking():
             records = self._desk.cut(self._log.read(self._position, self._pace.batch))
         if records:
@@ -405,6 +405,8 @@ class Session:
                 late.extend(captured)
                 if captured or concerned.capture_first:
                     concerned = replace(self._replica.concerned(entries), capture_first=False)
+            # Whoever waits for the log need not wait for this batch too.
+            self._settle_publishes()
             write = self._replica.delivered(entries, rows)
             transaction.write(write)
         return write

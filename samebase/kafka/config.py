@@ -19,7 +19,7 @@ RECORD_LIMIT = 1_000_000
 """Bytes of a record, headers included, that the producer takes at most; the topic must take more."""
 SENDING_LIMIT_KB = 32_768
 """Memory for records that wait for their acknowledgement. Beyond it an append waits."""
-FETCHED_LIMIT_KB = 16_384
+FETCHED_LIMIT_KB = 4_096
 """Memory for records that were fetched ahead, in librdkafka and once more in the reader."""
 
 _FREE_OPTIONS = re.compile(r"(security\.protocol|sasl\..+|ssl\..+|client\.(id|rack)|broker\.address\.family)")
@@ -131,7 +131,7 @@ def consumer(address: KafkaAddress, on_error: Callable[[KafkaError], None]) -> d
         "check.crcs": True,
         # Who is sent elsewhere first waits for the fetch under way.
         "fetch.wait.max.ms": 100,
-        "queued.min.messages": 20_000,
+        "queued.min.messages": 5_000,
         "queued.max.messages.kbytes": FETCHED_LIMIT_KB,
         # When that is full: look again soon (default 1 s), we empty it quickly.
         "fetch.queue.backoff.ms": 5,

@@ -120,7 +120,7 @@ def connect(address: Address, lock_wait_seconds: int = 5) -> Connection[Any]:
             **settings(address),
             database=address.database,
             autocommit=True,
-            client_flag=CLIENT.FOUND_ROWS,
+            client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
             conv=encoders | CONVERTERS,
         )
         try:
@@ -185,6 +185,16 @@ def every(connection: Connection[Any], statement: str, *values: Any) -> list[Any
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)
         return list(cursor.fetchall())
+
+
+def together(connection: Connection[Any], *statements: str) -> Any:
+    """Carry statements out one after another, without waiting for each one's answer; what fails ends it. Returns the
+    first row of the last one, or None."""
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(statements))
+        while cursor.nextset():
+            pass
+        return cursor.fetchone()
 
 
 def execute(connection: Connection[Any], statement: str, *values: Any) -> int:

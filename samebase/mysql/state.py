@@ -12,7 +12,8 @@ from pymysql.cursors import SSCursor
 
 from samebase.core.types import Rejection, RowId, State, Write
 from samebase.core.wire import dump_changes, dump_key, dump_row, load_changes, load_key, load_row
-from samebase.mysql.connection import every, execute, one
+from samebase.mysql.connection import every, one
+from samebase.mysql.values import literal
 
 
 def load(connection: Connection[Any]) -> State:
@@ -30,8 +31,19 @@ def load(connection: Connection[Any]) -> State:
     )
 
 
+def position(write: Write) -> list[str]:
+    """The statements that note how far a Write comes: of each, and so the last ones of its transaction."""
+    replica = "UPDATE samebase.replica SET `offset` = {}, settled = greatest(settled, {}) WHERE id = 1"
+    applied = "INSERT INTO samebase.applied VALUES {} AS new ON DUPLICATE KEY UPDATE seq = new.seq"
+    statements = [replica.format(write.offset, write.settled)]
+    if write.applied:
+        rows = (f"({literal(origin)}, {seq}, NULL)" for origin, seq in write.applied.items())
+        statements.append(applied.format(", ".join(rows)))
+    return statements
+
+
 def save(connection: Connection[Any], write: Write) -> None:
-    """The parts of a Write that are not rows of replicated tables, within the open transaction."""
+    """The parts of a Write that are neither rows of replicated tables nor its position, within the open transaction."""
     _many(
         connection,
         "INSERT INTO samebase.base VALUES (%s, %s, %s, %s) AS new ON DUPLICATE KEY UPDATE `row` = new.`row`",
@@ -50,19 +62,8 @@ def save(connection: Connection[Any], write: Write) -> None:
     )
     _many(
         connection,
-        "INSERT INTO samebase.applied VALUES (%s, %s, NULL) AS new ON DUPLICATE KEY UPDATE seq = new.seq",
-        list(write.applied.items()),
-    )
-    _many(
-        connection,
         "INSERT INTO samebase.applied VALUES (%s, 0, %s) AS new ON DUPLICATE KEY UPDATE held = new.held",
         list(write.held.items()),
-    )
-    execute(
-        connection,
-        "UPDATE samebase.replica SET `offset` = %s, settled = greatest(settled, %s) WHERE id = 1",
-        write.offset,
-        write.settled,
     )
 
 

@@ -28,9 +28,9 @@ from samebase.core.types import (
     Write,
 )
 from samebase.mysql import state as kept
-from samebase.mysql.connection import connect, execute, one, translated
+from samebase.mysql.connection import connect, execute, one, together, translated
 from samebase.mysql.database import Database
-from samebase.mysql.statements import Layout
+from samebase.mysql.statements import CHUNK_ROWS, Layout
 from samebase.ports import Snapshot, grouped
 
 _AHEAD = 8
@@ -66,8 +66,8 @@ class MySqlStore:
         with translated("applying a batch"):
             self._busy = True
             try:
-                execute(self._connection, "BEGIN")
-                offset = one(self._connection, "SELECT `offset` FROM samebase.replica WHERE id = 1 FOR UPDATE")[0]
+                fence = "SELECT `offset` FROM samebase.replica WHERE id = 1 FOR UPDATE"
+                (offset,) = together(self._connection, "BEGIN", fence)
                 if offset != was_offset:
                     raise Fenced(
                         f"the stored offset is {offset}, not {was_offset}: another process works on this database"
@@ -76,7 +76,7 @@ class MySqlStore:
                 yield transaction
                 if transaction.unfinished:
                     raise Misuse("a write that failed cannot be committed")
-                execute(self._connection, "COMMIT")
+                together(self._connection, *transaction.ending, "COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
@@ -151,6 +151,8 @@ class MySqlTransaction:
         self._connection = connection
         self._layouts = database.layouts
         self.unfinished = False
+        self.ending: list[str] = []
+        """Statements that are left for the end: they go with the commit."""
 
     @translated("reading rows")
     def read(self, concerned: Concerned) -> Rows:
@@ -180,6 +182,7 @@ class MySqlTransaction:
             self._run(self._layouts[name].delete(keys))
         self._put(write.puts)
         kept.save(self._connection, write)
+        self.ending += kept.position(write)
         self.unfinished = False
 
     def occupied(self) -> str | None:
@@ -206,9 +209,7 @@ class MySqlTransaction:
     @translated("loading rows")
     def load(self, chunks: Iterable[Chunk]) -> None:
         self.unfinished = True
-        # The next statements are made while the server works on the last one.
-        with closing(ahead(self._inserts(chunks), _AHEAD)) as statements:
-            self._run(statements)
+        self._run_ahead(self._inserts(chunks))
         self.unfinished = False
 
     def _inserts(self, chunks: Iterable[Chunk]) -> Iterator[tuple[str, int]]:
@@ -227,7 +228,11 @@ class MySqlTransaction:
             if changed:
                 updates.setdefault((name, changed), []).append(put)
         for (name, columns), rows in inserts.items():
-            self._run(self._layouts[name].insert(columns, rows))
+            statements = self._layouts[name].insert(columns, rows)
+            if len(rows) > CHUNK_ROWS:
+                self._run_ahead(statements)
+            else:
+                self._run(statements)
         for (name, columns), found in updates.items():
             self._run(self._layouts[name].update(columns, found))
 
@@ -237,6 +242,11 @@ class MySqlTransaction:
                 found = cursor.execute(_encoded(statement))
                 if found != expected:
                     raise Diverged(f"{expected - found} of {expected} rows are not there: {statement[:100]}...")
+
+    def _run_ahead(self, statements: Iterable[tuple[str, int]]) -> None:
+        """The next statements are made while the server works on the last one."""
+        with closing(ahead(statements, _AHEAD)) as made:
+            self._run(made)
 
     def _rows(self, statement: str) -> Sequence[Sequence[Any]]:
         with self._connection.cursor() as cursor:

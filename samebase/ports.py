@@ -83,7 +83,8 @@ class Log(Protocol):
 
     def read(self, offset: int, limit: int) -> Sequence[LogRecord]:
         """At most `limit` records from `offset` on, in order, and about READ_BYTES of them at most, but one always;
-        empty at the end, without waiting.
+        empty at the end, without waiting. What was appended through this very object a moment ago may not have come
+        yet, although `end()` counts it: that is empty too.
         Raises LogLost if `offset` lies before `begin()` or beyond `end()`, or if the identity changed."""
         ...
 

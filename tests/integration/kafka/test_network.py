@@ -39,7 +39,15 @@ def append(log: KafkaLog, text: str, seconds: float = 20) -> int:
 
 
 def values(log: KafkaLog, start: int) -> list[bytes]:
-    return [record.value for record in log.read(start, 100)]
+    """All from there to the end; what was appended a moment ago may take another to come."""
+    found: list[bytes] = []
+
+    def all_read() -> bool:
+        found.extend(record.value for record in log.read(start + len(found), 100))
+        return start + len(found) >= log.end()
+
+    until(all_read, "all is read")
+    return found
 
 
 def test_connections_that_break_are_made_again_and_nothing_is_written_twice(proxy: Proxy, open_log: OpenLog) -> None:

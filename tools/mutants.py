@@ -22,12 +22,13 @@ ROOT = Path(__file__).parents[1]
 SCHEDULES = 150
 PATIENCE = 60
 HANGS = "KILLED 0 by patience"
-ADMISSION, CERTIFY, PENDING, POLICY, REPLICA, TYPES, VIEW, CALLER = (
+ADMISSION, CERTIFY, PENDING, POLICY, REPLICA, SNAPSHOT, TYPES, VIEW, CALLER = (
     "samebase/core/admission.py",
     "samebase/core/certify.py",
     "samebase/core/pending.py",
     "samebase/core/policy.py",
     "samebase/core/replica.py",
+    "samebase/core/snapshot.py",
     "samebase/core/types.py",
     "samebase/core/view.py",
     "tests/support/cluster.py",
@@ -286,9 +287,9 @@ MUTANTS = (
     edit(
         "determinism",
         "a snapshot shows what is pending",
-        REPLICA,
-        "return self._overlaid(rows, dict(self._pending.base))",
-        "return iter(rows)",
+        SNAPSHOT,
+        "yield _overlaid(chunk, touched, schema[chunk.table].policy.key) if touched else chunk",
+        "yield chunk",
     ),
     edit(
         "idempotence",

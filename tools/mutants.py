@@ -226,8 +226,8 @@ MUTANTS = (
         "7 parts",
         "a snapshot names only what was read again",
         REPLICA,
-        "held=dict(admission.unfinished)",
-        "held={origin: part.offset for origin, part in admission.held.items()}",
+        "applied=dict(admission.applied), held=dict(admission.unfinished)",
+        "applied=dict(admission.applied), held={origin: part.offset for origin, part in admission.held.items()}",
     ),
     edit(
         "8 absent rows",
@@ -317,9 +317,11 @@ MUTANTS = (
         "no echo",
         "an echo puts its row back",
         REPLICA,
-        "deletes, puts = self._difference(shown, scope, rows)",
         "deletes, puts = self._difference(shown, scope, rows)\n"
-        "        puts += tuple(Put(c.id, c.after, c.after) for t in settled for c in t.changes if c.after is not None)",
+        "        bases = self._bases(log_state, settled, last_settled)",
+        "deletes, puts = self._difference(shown, scope, rows)\n"
+        "        puts += tuple(Put(c.id, c.after, c.after) for t in settled for c in t.changes if c.after)\n"
+        "        bases = self._bases(log_state, settled, last_settled)",
     ),
     edit(
         "policy merge",

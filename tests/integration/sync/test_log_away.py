@@ -85,6 +85,7 @@ def test_more_than_is_held_in_memory_is_still_all_there_afterwards(
     assert a.progress.position().pending < 20
     monkeypatch.undo()
     log.away.clear()
+    wait_for(lambda: a.progress.position().offset >= 40, "all of them are in the log")
     group.ready("b")
     assert len(group.assert_identical("a", "b")["item"]) == 40
 

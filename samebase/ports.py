@@ -166,6 +166,10 @@ class Store(Protocol):
         Unavailable if the database is busy or away."""
         ...
 
+    def move(self, write: Write) -> None:
+        """Carry out a Write that only moves: a transaction of its own. Raises as `begin`."""
+        ...
+
     def bound(self) -> str | None:
         """The noted identity of the log; None for a database that has never had one."""
         ...

@@ -395,8 +395,15 @@ class Session:
 
     def _write(self, entries: tuple[Entry, ...], late: list[Publish]) -> Write:
         """The batch's Write, committed. What is captured meanwhile is added to `late`."""
+        concerned = self._replica.concerned(entries)
+        if not (concerned.rows or concerned.uniques or concerned.capture_first):
+            # Own entries that come back: most often nothing is left to do.
+            write = self._replica.delivered(entries, Rows())
+            if write.only_moves:
+                self._settle_publishes()
+                self._store.move(write)
+                return write
         with self._store.begin(self._replica.offset) as transaction:
-            concerned = self._replica.concerned(entries)
             rows = Rows()
             while concerned.capture_first or not _covers(rows, concerned):
                 rows = _read(transaction, concerned, rows)

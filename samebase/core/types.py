@@ -289,6 +289,11 @@ class Write:
     verdicts: tuple[Verdict, ...] = ()
     gap: int | None = None
 
+    @property
+    def only_moves(self) -> bool:
+        """Whether there is nothing to do but step 5."""
+        return not (self.deletes or self.puts or self.base_puts or self.base_deletes or self.rejected)
+
 
 @dataclass(frozen=True, slots=True)
 class State:

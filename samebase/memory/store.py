@@ -49,6 +49,10 @@ class MemoryStore:
             self._open = self._database.store_busy = False
             self._database.locked.clear()
 
+    def move(self, write: Write) -> None:
+        with self.begin(write.was_offset) as transaction:
+            transaction.write(write)
+
     def bound(self) -> str | None:
         return self._database.log_identity
 

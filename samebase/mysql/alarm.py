@@ -24,6 +24,10 @@ class Alarm:
         """It goes off when something is there to be read, at once if there is already. Set twice is set."""
         self._armed.set()
 
+    def unset(self) -> None:
+        """Whoever set it is reading now."""
+        self._armed.clear()
+
     def close(self) -> None:
         """To be called before the connection is closed."""
         self._closing = True
@@ -42,7 +46,8 @@ class Alarm:
                 # The connection was lost: whoever reads from it is told.
                 self._closing = True
                 self._wake()
-            self._armed.clear()
             if self._closing:
                 return
-            self._wake()
+            if self._armed.is_set():
+                self._armed.clear()
+                self._wake()

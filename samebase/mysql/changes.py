@@ -49,6 +49,8 @@ class MySqlChanges:
 
     @translated("reading the binary log")
     def read(self, after: int, limit: int) -> Sequence[Commit]:
+        if self._stream is not None:
+            self._stream.unset_alarm()
         end, like = server_end(self._control)
         stream = self._stream
         if stream is None or after != self._cursor:

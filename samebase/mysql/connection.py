@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, COMMAND
 from pymysql.converters import encoders
 
 from samebase.core.errors import Busy, Diverged, Misuse, SamebaseError, Stop, Unavailable, UnknownHost
@@ -178,6 +178,20 @@ def one(connection: Connection[Any], statement: str, *values: Any) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)
         return cursor.fetchone()
+
+
+def texts(connection: Connection[Any], statement: str) -> list[bytes | None] | None:
+    """The first row of a query as the server prints it, or None. Takes half as long as `one`, for the columns' names
+    and types are passed over."""
+    connection._execute_command(COMMAND.COM_QUERY, statement)
+    columns = connection._read_packet().read_length_encoded_integer()
+    for _ in range(columns + 1):
+        connection._read_packet()
+    found: list[bytes | None] | None = None
+    while not (packet := connection._read_packet()).is_eof_packet():
+        if found is None:
+            found = [packet.read_length_coded_string() for _ in range(columns)]
+    return found
 
 
 def every(connection: Connection[Any], statement: str, *values: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from pymysql.connections import Connection
 
 from samebase.core.errors import Diverged, Stop
 from samebase.core.types import Schema
-from samebase.mysql.connection import every, execute, one, quoted
+from samebase.mysql.connection import every, execute, one, quoted, texts
 from samebase.mysql.stream import Position, file_number
 from samebase.ports import ADOPTING
 
@@ -64,10 +64,11 @@ TABLES = (
 
 def server_end(connection: Connection[Any]) -> tuple[Position, str]:
     """The end of the server's binary log, and the name of its last file. Raises Stop if there is none."""
-    found = one(connection, "SHOW BINARY LOG STATUS")
-    if found is None:
+    found = texts(connection, "SHOW BINARY LOG STATUS")
+    if found is None or found[0] is None or found[1] is None:
         raise Stop("the server writes no binary log: start it with --log-bin")
-    return Position(file_number(found[0]), found[1]), found[0]
+    name = found[0].decode()
+    return Position(file_number(name), int(found[1])), name
 
 
 def install(connection: Connection[Any], schema: Schema, name: str, *, adopting: bool = False) -> None:

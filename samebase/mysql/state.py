@@ -42,6 +42,20 @@ def position(write: Write) -> list[str]:
     return statements
 
 
+def step(write: Write) -> str | None:
+    """One statement that notes how far a Write comes that only moves, unless it is fenced; it finds a row if it did.
+    None if there is no such statement."""
+    if write.held or len(write.applied) != 1:
+        return None
+    ((origin, seq),) = write.applied.items()
+    both = (
+        "UPDATE samebase.replica AS r STRAIGHT_JOIN samebase.applied AS a "
+        "SET r.`offset` = {}, r.settled = greatest(r.settled, {}), a.seq = {} "
+        "WHERE r.id = 1 AND r.`offset` = {} AND a.origin = {}"
+    )
+    return both.format(write.offset, write.settled, seq, write.was_offset, literal(origin))
+
+
 def save(connection: Connection[Any], write: Write) -> None:
     """The parts of a Write that are neither rows of replicated tables nor its position, within the open transaction."""
     _many(

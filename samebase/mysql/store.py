@@ -83,6 +83,17 @@ class MySqlStore:
             finally:
                 self._busy = False
 
+    def move(self, write: Write) -> None:
+        """One statement does it, if just one origin goes on that is known: so it is with every own entry that comes
+        back."""
+        step = kept.step(write)
+        if step is not None:
+            with translated("moving on"):
+                if execute(self._connection, step):
+                    return
+        with self.begin(write.was_offset) as transaction:
+            transaction.write(write)
+
     def _roll_back(self) -> None:
         try:
             self._connection.rollback()

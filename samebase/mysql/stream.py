@@ -195,6 +195,11 @@ class Stream:
         else:
             self._alarm.set()
 
+    def unset_alarm(self) -> None:
+        """Whoever set it is reading now."""
+        if self._alarm is not None:
+            self._alarm.unset()
+
     def close(self) -> None:
         if self._alarm is not None:
             self._alarm.close()

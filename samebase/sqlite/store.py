@@ -68,6 +68,10 @@ class SqliteStore:
             if transaction.unfinished:
                 raise Misuse("a write that failed cannot be committed")
 
+    def move(self, write: Write) -> None:
+        with self.begin(write.was_offset) as transaction:
+            transaction.write(write)
+
     @translated("reading which log is bound")
     def bound(self) -> str | None:
         self.schema()

@@ -197,6 +197,19 @@ def test_a_transaction_from_another_offset_is_fenced(bench: Bench) -> None:
     apply(bench, Write(3, 4))
 
 
+def test_a_write_that_only_moves_is_one_step(bench: Bench) -> None:
+    bench.store.move(Write(0, 2, applied={"o@1": 5}, settled=3))
+    bench.store.move(Write(2, 4, applied={"o@1": 7}, settled=1))
+    bench.store.move(Write(4, 5))
+    bench.store.move(Write(5, 6, applied={"o@1": 8, "p@1": 1}, held={"q@1": 5}))
+    bench.store.move(Write(6, 7, applied={"o@1": 9}, held={"q@1": None}))
+    for was_offset in (6, 8):
+        with pytest.raises(Fenced):
+            bench.store.move(Write(was_offset, 9, applied={"o@1": 10}))
+    state = bench.store.load()
+    assert (state.offset, state.settled, state.applied, state.held) == (7, 3, {"o@1": 9, "p@1": 1}, {})
+
+
 def test_a_second_store_waits_or_is_fenced(bench: Bench) -> None:
     zombie = bench.second()
     with bench.store.begin(0) as tx:

@@ -22,9 +22,8 @@ from bench.real.servers import BenchError, missing
 from bench.real.sizes import FULL, QUICK, Sizes
 from bench.real.stages import pairs, trios
 
-ON: Sequence[tuple[Callable[[], AbstractContextManager[Any]], dict[str, Any]]] = (
-    # The lag comes last: by then Kafka's machine code is made, as it is in a broker that runs for longer.
-    (pairs, {"drain": drain, "memory": memory, "lag": lag}),
+ON: Sequence[tuple[Callable[[Sizes], AbstractContextManager[Any]], dict[str, Any]]] = (
+    (pairs, {"lag": lag, "drain": drain, "memory": memory}),
     (trios, {"sustained": sustained, "acknowledged": acknowledged}),
 )
 """What stage each figure is measured on: stages one after another, each with its servers."""
@@ -66,7 +65,7 @@ def _measure(names: Sequence[str], sizes: Sizes) -> list[Figure]:
         if not chosen:
             continue
         _tell(f"starting servers for {', '.join(chosen)}")
-        with stage() as servers:
+        with stage(sizes) as servers:
             for name in chosen:
                 _tell(f"measuring {name}")
                 figures = modules[name].measure(servers, sizes)

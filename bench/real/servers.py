@@ -19,7 +19,7 @@ from itertools import count
 from typing import Any
 
 import pymysql
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 MYSQL_IMAGE = "mysql:9.7"
@@ -189,7 +189,9 @@ def session(port: int, database: str | None = DATABASE) -> Any:
 class Kafka(Container):
     """A broker."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, warm_up: int = 0) -> None:
+        """`warm_up`: records that it takes and gives one by one before it is used. A Java program is slow, and busy
+        with becoming faster, for its first minute; the others here are not."""
         self.port, controller = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         settings = {
@@ -208,9 +210,23 @@ class Kafka(Container):
         self._admin, self._consumer = AdminClient(quiet), Consumer({**quiet, "group.id": "unused"})
         try:
             until(self._answers, f"{self.name} answering", _START_SECONDS, 0.2)
+            if warm_up:
+                self._warm_up(quiet, warm_up)
         except BaseException:
             self.remove()
             raise
+
+    def _warm_up(self, settings: dict[str, Any], records: int) -> None:
+        producer, consumer = Producer({**settings, "acks": "all"}), Consumer({**settings, "group.id": "unused"})
+        producer.produce("warm-up", b"first")
+        producer.flush(_START_SECONDS)
+        consumer.assign([TopicPartition("warm-up", 0, 1)])
+        for _ in range(records):
+            producer.produce("warm-up", bytes(500))
+            producer.flush(_START_SECONDS)
+            if consumer.poll(_START_SECONDS) is None:
+                raise BenchError(f"{self.name} does not give what it has taken")
+        consumer.close()
 
     def _answers(self) -> bool:
         self.check()

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.real.servers import Kafka, MySql, group, replicate, running
+from bench.real.sizes import Sizes
 from bench.real.syncs import Replicas
 from bench.real.table import DDL
 
@@ -39,17 +40,17 @@ class Trios:
 
 
 @contextmanager
-def pairs() -> Iterator[Pairs]:
-    with _servers("a", "b", "source", "replica") as (directory, broker, (a, b, source, replica)):
+def pairs(sizes: Sizes) -> Iterator[Pairs]:
+    with _servers(sizes, "a", "b", "source", "replica") as (directory, broker, (a, b, source, replica)):
         replicate(source, replica)
         source.execute(*DDL)
         yield Pairs(Replicas((a, b), broker, "bench.changes", directory), source, replica)
 
 
 @contextmanager
-def trios() -> Iterator[Trios]:
+def trios(sizes: Sizes) -> Iterator[Trios]:
     names = [f"{kind}-{number}" for kind in ("replica", "member") for number in (1, 2, 3)]
-    with _servers(*names) as (directory, broker, servers):
+    with _servers(sizes, *names) as (directory, broker, servers):
         replicas, members = servers[:3], servers[3:]
         group(*members)
         members[0].execute(*DDL)
@@ -57,8 +58,8 @@ def trios() -> Iterator[Trios]:
 
 
 @contextmanager
-def _servers(*names: str) -> Iterator[tuple[Path, Kafka, list[MySql]]]:
-    starts = [lambda name=name: MySql(name) for name in names]
-    with TemporaryDirectory(prefix="samebase-bench-") as directory, running(lambda: Kafka("kafka"), *starts) as found:
+def _servers(sizes: Sizes, *names: str) -> Iterator[tuple[Path, Kafka, list[MySql]]]:
+    starts = [lambda: Kafka("kafka", sizes.warm_up), *(lambda name=name: MySql(name) for name in names)]
+    with TemporaryDirectory(prefix="samebase-bench-") as directory, running(*starts) as found:
         broker, *servers = found
         yield Path(directory), broker, servers

@@ -23,7 +23,7 @@ from bench.real.sizes import FULL, QUICK, Sizes
 from bench.real.stages import pairs, trios
 
 ON: Sequence[tuple[Callable[[Sizes], AbstractContextManager[Any]], dict[str, Any]]] = (
-    (pairs, {"lag": lag, "drain": drain, "memory": memory}),
+    (pairs, {"memory": memory, "lag": lag, "drain": drain}),
     (trios, {"sustained": sustained, "acknowledged": acknowledged}),
 )
 """What stage each figure is measured on: stages one after another, each with its servers."""

@@ -131,6 +131,8 @@ def consumer(address: KafkaAddress, on_error: Callable[[KafkaError], None]) -> d
         "check.crcs": True,
         # Who is sent elsewhere first waits for the fetch under way.
         "fetch.wait.max.ms": 100,
+        # Compressed: what it becomes may be twenty times as much. A record that is larger comes all the same.
+        "fetch.message.max.bytes": 128 * 1024,
         "queued.min.messages": 5_000,
         "queued.max.messages.kbytes": FETCHED_LIMIT_KB,
         # When that is full: look again soon (default 1 s), we empty it quickly.

@@ -120,7 +120,7 @@ def test_processor_time_grows_with_work() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nonsense"], "there is no figure nonsense; there are lag, drain, memory, sustained, acknowledged"),
+        (["nonsense"], "there is no figure nonsense; there are memory, lag, drain, sustained, acknowledged"),
         (["--quick", "--write", "x.md"], "a page is written of all figures at full size only"),
         (["lag", "--write", "x.md"], "a page is written of all figures at full size only"),
     ],
